@@ -1,0 +1,1 @@
+"""The command line, the whole system in one process, and the benchmark."""

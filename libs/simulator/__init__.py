@@ -1,0 +1,1 @@
+"""Simulated stations for demonstrations, tests and load."""
