@@ -104,7 +104,9 @@ class Membership(Protocol):
 
 
 class Log(Protocol):
-    async def declare(self, partitions: Mapping[str, int], *, compacted: frozenset[str] = frozenset()) -> None:
+    async def declare(
+        self, partitions: Mapping[str, int], *, compacted: frozenset[str] = frozenset()
+    ) -> None:
         """Make sure these topics exist with these partition counts. Raises PartitionsChanged. Idempotent."""
 
     async def identity(self) -> str:

@@ -1,0 +1,165 @@
+"""THE table of topics. A topic is declared here or it does not exist: code produces to these names only."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+Spread = Literal["cells", "slots", "one"]
+"""How many partitions: as many as cells (fixed per installation), as gateway slots, or one."""
+
+SERVICES = ("auth", "transactions", "smartcharging", "device")
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One row. `retention_days` None: kept for ever (or compacted); `stream`: numbered rows of a service's store."""
+
+    name: str
+    key: str
+    payload: str
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    spread: Spread = "cells"
+    compacted: bool = False
+    retention_days: int | None = None
+    stream: bool = False
+
+
+def _frames(service: str) -> Topic:
+    return Topic(
+        f"ocpp.frames.{service}",
+        "station id",
+        "frames that stations sent, as received, and receipts of commands, for the actions of this service",
+        ("gateway",),
+        (service,),
+        retention_days=14,
+    )
+
+
+def _requests(service: str) -> Topic:
+    return Topic(
+        f"{service}.requests",
+        "the aggregate's key",
+        "writes asked for over HTTP, results of effects, ticks, what another cell or service wants",
+        SERVICES,
+        (service,),
+        retention_days=1,
+    )
+
+
+def _events(service: str) -> Topic:
+    return Topic(
+        f"{service}.events",
+        "the aggregate's key",
+        "domain events, never edited",
+        (service,),
+        ("event stream consumers",),
+        stream=True,
+    )
+
+
+_STATE = "the newest state under its key, or deleted: true"
+
+TABLE: tuple[Topic, ...] = (
+    *(_frames(service) for service in SERVICES),
+    Topic(
+        "ocpp.outbound",
+        "station id",
+        "every frame for a station: replies and commands; partition = gateway slot",
+        SERVICES,
+        ("gateway",),
+        spread="slots",
+        retention_days=14,
+    ),
+    Topic(
+        "ocpp.connections",
+        "station id",
+        "connected and disconnected, with gateway slot and subprotocol; a connected record's position is the epoch",
+        ("gateway",),
+        (*SERVICES, "gateway"),
+        compacted=True,
+    ),
+    Topic(
+        "ocpp.gateways",
+        "slot",
+        "claims and leases of gateway slots",
+        ("gateway",),
+        (*SERVICES, "gateway"),
+        spread="one",
+        compacted=True,
+    ),
+    *(_requests(service) for service in SERVICES),
+    *(_events(service) for service in SERVICES),
+    Topic(
+        "transactions.meter",
+        "station id",
+        "meter values as stations sent them, numbered like events",
+        ("transactions",),
+        ("event stream consumers",),
+        retention_days=396,
+        stream=True,
+    ),
+    Topic("device.stations", "station id", _STATE, ("device",), ("gateway", *SERVICES), compacted=True),
+    Topic("auth.tokens", "pseudonym of the idToken", _STATE, ("auth",), SERVICES, compacted=True),
+    Topic("auth.apikeys", "key id", _STATE, ("auth",), ("gateway", *SERVICES), compacted=True),
+)
+
+BY_NAME = {topic.name: topic for topic in TABLE}
+
+OUTBOUND = "ocpp.outbound"
+CONNECTIONS = "ocpp.connections"
+GATEWAYS = "ocpp.gateways"
+STATIONS = "device.stations"
+TOKENS = "auth.tokens"
+APIKEYS = "auth.apikeys"
+
+
+def frames(service: str) -> str:
+    """The topic of frames for a service's actions."""
+    return BY_NAME[f"ocpp.frames.{service}"].name
+
+
+def requests(service: str) -> str:
+    """The topic of writes wanted from a service."""
+    return BY_NAME[f"{service}.requests"].name
+
+
+def events(service: str) -> str:
+    """The topic of a service's domain events."""
+    return BY_NAME[f"{service}.events"].name
+
+
+def partition_counts(cells: int, slots: int) -> dict[str, int]:
+    """Topic name -> partitions, for `Log.declare`."""
+    counts: dict[Spread, int] = {"cells": cells, "slots": slots, "one": 1}
+    return {topic.name: counts[topic.spread] for topic in TABLE}
+
+
+COMPACTED = frozenset(topic.name for topic in TABLE if topic.compacted)
+
+
+def normalise(identifier: str) -> str:
+    """The form under which identifierStrings compare: they are case-insensitive (OCPP 2.0.1 part 2, data types)."""
+    return identifier.casefold()
+
+
+@lru_cache(maxsize=1 << 17)
+def partition_of(key: str, partitions: int) -> int:
+    """The partition of a normalised key, as Java's default Kafka partitioner chooses it (murmur2)."""
+    return (_murmur2(key.encode()) & 0x7FFFFFFF) % partitions
+
+
+def _murmur2(data: bytes) -> int:
+    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    length = len(data)
+    h = (0x9747B28C ^ length) & mask
+    tail = length & ~3
+    for i in range(0, tail, 4):
+        k = (int.from_bytes(data[i : i + 4], "little") * m) & mask
+        k = ((k ^ (k >> 24)) * m) & mask
+        h = ((h * m) & mask) ^ k
+    if tail != length:
+        h ^= int.from_bytes(data[tail:], "little")
+        h = (h * m) & mask
+    h = ((h ^ (h >> 13)) * m) & mask
+    return h ^ (h >> 15)
