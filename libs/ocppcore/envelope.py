@@ -55,7 +55,8 @@ class Frame(NamedTuple):
 class Receipt(NamedTuple):
     """What a gateway did with a command: the owner of the command's action reads it among its frames.
 
-    sending: about to be written to the socket. timeout: no answer in time. refused: not sent (queue full, registration).
+    sending: about to be written to the socket; timeout: no answer in time;
+    refused: not sent (queue full, registration);
     gone: not sent, its connection is no more. lost: sent, then the connection went without an answer.
     """
 
@@ -236,9 +237,7 @@ def parse_frame(record: Record) -> Frame | Receipt:
 
 def outbound_record(out: OutFrame, service: str, at: int) -> NewRecord:
     """The record of a frame for a station; its partition is the gateway's slot."""
-    headers = _ce(
-        f"{out.station}/{out.epoch}/{out.message_id}/{out.kind}", OUTBOUND, f"/{service}", out.station, at
-    )
+    headers = _ce(f"{out.station}/{out.epoch}/{out.message_id}/{out.kind}", OUTBOUND, f"/{service}", out.station, at)
     headers["epoch"] = str(out.epoch)
     headers["kind"] = out.kind
     headers["message_id"] = out.message_id
@@ -286,9 +285,7 @@ def connection_record(change: ConnectionChange, partitions: int) -> NewRecord:
 
 def lease_record(lease: GatewayLease, at: int) -> NewRecord:
     """The record of a claim, renewal or release of a slot."""
-    headers = _ce(
-        f"{lease.slot}/{lease.gateway}/{at}", GATEWAY, f"/gateway/{lease.gateway}", str(lease.slot), at
-    )
+    headers = _ce(f"{lease.slot}/{lease.gateway}/{at}", GATEWAY, f"/gateway/{lease.gateway}", str(lease.slot), at)
     return NewRecord(topics.GATEWAYS, 0, str(lease.slot), msgspec.json.encode(lease), headers)
 
 

@@ -37,7 +37,7 @@ class StreamRecord(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record as read. `position` rises within (topic, partition), possibly with gaps. `appended_at` is ms since 1970."""
+    """A record as read. `position` rises within (topic, partition), maybe with gaps; `appended_at` is ms since 1970."""
 
     topic: str
     partition: int
@@ -104,9 +104,7 @@ class Membership(Protocol):
 
 
 class Log(Protocol):
-    async def declare(
-        self, partitions: Mapping[str, int], *, compacted: frozenset[str] = frozenset()
-    ) -> None:
+    async def declare(self, partitions: Mapping[str, int], *, compacted: frozenset[str] = frozenset()) -> None:
         """Make sure these topics exist with these partition counts. Raises PartitionsChanged. Idempotent."""
 
     async def identity(self) -> str:
