@@ -1,0 +1,221 @@
+"""The store port: a service's own rows, committed in one transaction per batch and fenced per cell.
+
+Two adapters: `postgres.PostgresStore` and the twin `memory.MemoryStore`; one contract test suite. A store belongs to
+one service (one PostgreSQL schema). It knows cells, aggregates as bytes, declared tables, numbered stream rows, timers
+and copies of other services' state; it knows no rule.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+from ocppcore.log import StreamRecord, TopicPartition
+
+ColumnType = Literal["text", "bigint", "numeric", "boolean", "jsonb"]
+Value = str | int | bool | None
+"""A column's value: text, jsonb and numeric as str (JSON text, decimal digits), bigint as int."""
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer within its bounded retries; nothing is known of the last commit's outcome."""
+
+
+class Fenced(Exception):
+    """The cells named have another owner now, or moved on without this process: nothing of the commit was done."""
+
+    def __init__(self, cells: frozenset[int]) -> None:
+        super().__init__(f"lost cells {sorted(cells)}")
+        self.cells = cells
+
+
+@dataclass(frozen=True)
+class Table:
+    """A projection, declared once. `volatile`: written outside of events, left alone by rebuild and its hash."""
+
+    name: str
+    columns: Mapping[str, ColumnType]
+    key: tuple[str, ...]
+    volatile: bool = False
+    indexes: tuple[tuple[str, ...], ...] = ()
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def key_of(self, row: tuple[Value, ...]) -> tuple[Value, ...]:
+        """The key columns of a row given in column order."""
+        places = list(self.columns)
+        return tuple(row[places.index(column)] for column in self.key)
+
+
+class Upsert(NamedTuple):
+    """Write this row (all columns, in the table's order), whether or not its key is there."""
+
+    table: Table
+    row: tuple[Value, ...]
+
+
+class Delete(NamedTuple):
+    """Remove the row under this key, if there."""
+
+    table: Table
+    key: tuple[Value, ...]
+
+
+class StateKey(NamedTuple):
+    kind: str
+    id: str
+
+
+class StateWrite(NamedTuple):
+    """An aggregate's new bytes (None: gone). `rebuilt` False: outside rebuild and hash; gone after `expires_at`."""
+
+    cell: int
+    data: bytes | None
+    rebuilt: bool
+    expires_at: int | None
+
+
+class TimerKey(NamedTuple):
+    """A timer of a cell: when it passes, the handler `name` decides about `subject`."""
+
+    cell: int
+    name: str
+    subject: str
+
+
+class Suspect(NamedTuple):
+    """A record that was being decided when the process died, and how often."""
+
+    topic: str
+    position: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class CellRow:
+    """A cell as stored. `positions` per input topic: next to read. `next` and `published` per stream topic: numbers."""
+
+    cell: int
+    owner_epoch: int
+    positions: Mapping[str, int]
+    clock: int
+    next: Mapping[str, int]
+    published: Mapping[str, int]
+    strikes: int
+    suspect: Suspect | None
+
+
+@dataclass(frozen=True, slots=True)
+class CellUpdate:
+    """A cell's step forward; refused (Fenced) unless stored owner_epoch and positions equal those expected."""
+
+    cell: int
+    owner_epoch: int
+    expected: Mapping[str, int]
+    positions: Mapping[str, int]
+    clock: int
+    next: Mapping[str, int]
+    published: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class Commit:
+    """Everything of one batch: all of it or nothing. `rows` holds at most one write per table and key."""
+
+    cells: Sequence[CellUpdate]
+    states: Mapping[StateKey, StateWrite] = field(default_factory=dict)
+    rows: Sequence[Upsert | Delete] = ()
+    stream: Sequence[StreamRecord] = ()
+    timers: Mapping[TimerKey, int | None] = field(default_factory=dict)
+
+
+class CopyRow(NamedTuple):
+    """A row of a copy of another service's state; `value` None when deleted."""
+
+    key: str
+    value: bytes | None
+    partition: int
+    position: int
+
+
+class Store(Protocol):
+    async def prepare(self, tables: Sequence[Table], streams: Sequence[str], copies: Sequence[str]) -> None:
+        """Create what is missing: tables as declared, stream tables, copies. Idempotent, safe from several processes.
+
+        Raises `errors.ProjectionsChanged` if a declared, non-volatile table differs from what is stored and holds
+        rows: `csms rebuild` makes it anew.
+        """
+
+    async def log_identity(self, identity: str) -> str:
+        """Note the log's identity if none is noted yet; return the noted one."""
+
+    async def open_cells(self, cells: Sequence[int]) -> Sequence[CellRow]:
+        """Become the owner: raise owner_epoch and strikes by one each (made at 1 and 0 if missing), return the rows."""
+
+    async def suspect(self, cell: int, owner_epoch: int, topic: str, position: int) -> int:
+        """Note that this record is about to be decided; returns how often it has been noted. Raises Fenced."""
+
+    async def load(self, keys: Sequence[StateKey]) -> Mapping[StateKey, bytes]:
+        """The aggregates that exist under these keys, in one query."""
+
+    async def scan(self, kind: str, cell: int, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
+        """Aggregates of a kind in a cell with id > after, in id order."""
+
+    async def timers(self, cells: Sequence[int]) -> Mapping[TimerKey, int]:
+        """All timers of these cells with their due times (ms)."""
+
+    async def commit(self, commit: Commit) -> None:
+        """All or nothing; resets strikes and suspect of its cells. Raises Fenced, StoreUnavailable."""
+
+    async def stream_rows(self, topic: str, cell: int, number: int, limit: int) -> Sequence[StreamRecord]:
+        """Rows of a stream with that number or a higher one, in order."""
+
+    async def restore_stream(self, rows: Sequence[StreamRecord]) -> None:
+        """Insert rows that are on the topic but missing here, and move the cells' next numbers (`csms recover`)."""
+
+    async def expire(self, now: int, limit: int) -> int:
+        """Remove up to `limit` aggregates whose `expires_at` has passed; returns how many."""
+
+    async def copy_positions(self, topic: str) -> Mapping[int, int]:
+        """Per partition the next position to read for this copy (missing: 0)."""
+
+    async def copy_apply(self, topic: str, rows: Sequence[CopyRow], positions: Mapping[int, int]) -> None:
+        """Apply rows that are newer than what is there, and the positions if higher; safe to repeat and to race."""
+
+    async def copy_find(self, topic: str, keys: Sequence[str]) -> Mapping[str, CopyRow]:
+        """The copy's live rows under these keys."""
+
+    async def copy_reset(self, topic: str) -> None:
+        """Empty the copy, to be read again from the topic's start."""
+
+    async def select(
+        self,
+        table: Table,
+        where: Mapping[str, Value] | None = None,
+        *,
+        after: tuple[Value, ...] | None = None,
+        order: tuple[str, ...] = (),
+        descending: bool = False,
+        limit: int = 100,
+    ) -> Sequence[dict[str, Value]]:
+        """Rows that equal `where`, ordered by `order` (default: key) and from behind `after` (same columns as order).
+
+        With `order`, the key columns follow as tie-break and `after` holds order + key values.
+        """
+
+    async def clear_rebuilt(self) -> None:
+        """Empty every non-volatile table and rebuilt aggregate and all timers, before a rebuild."""
+
+    async def load_rebuilt(self, commit: Commit) -> None:
+        """Like commit, without cells and stream: the fast path of a rebuild."""
+
+    def rebuilt_rows(self) -> AsyncIterator[bytes]:
+        """Every row of non-volatile tables, rebuilt aggregates and timers as canonical bytes, sorted: for the hash."""
+
+    async def owned(self) -> bool:
+        """True while some process of this service is running on this store (rebuild then refuses)."""
+
+    async def reset_cells(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Set the cells' input positions (`csms recover` after the log was replaced)."""
+
+    async def close(self) -> None: ...
