@@ -20,8 +20,8 @@ from ocppcore.store import Delete, Table, Upsert
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A fact. `at` is the cell's clock when it was decided (ms). Subclasses set TYPE, e.g. `device.StationBooted.v1`, and
-    repeat `frozen=True, kw_only=True` (struct options are per class).
+    """A fact. `at` is the cell's clock when it was decided (ms). Subclasses set TYPE (`device.StationBooted.v1`)
+    and repeat `frozen=True, kw_only=True` (struct options are per class).
 
     Adding an optional field is free; anything else is a new type beside the old one. `STREAM` names the stream topic's
     last part: `events`, or `meter` for meter samples.
@@ -176,7 +176,7 @@ class ActionHandler(Generic[R]):
 
 @dataclass(frozen=True)
 class RequestHandler(Generic[S]):
-    """A record of `<service>.requests`, by its type, `name`. `needs` and `lookups` get the body and the record's key."""
+    """A record of `<service>.requests`, by its type, `name`. `needs`, `lookups` get the body and the record's key."""
 
     name: str
     body: type[S]
