@@ -1,0 +1,450 @@
+"""The in-memory twins of log and store: same ports, same contract tests, no durability beyond the object.
+
+`MemoryCluster` is what outlives a process: the simulation crashes processes (their `MemoryLog` handles) and keeps the
+cluster. `interrupt`, when set, is awaited with the name of each point at which a real process may be delayed or die:
+`append`, `appended`, `commit`, `committed`.
+"""
+
+import asyncio
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from ocppcore.clock import Clock, system_clock
+from ocppcore.log import (
+    Log,
+    LogUnavailable,
+    Membership,
+    NewRecord,
+    PartitionsChanged,
+    PositionLost,
+    Reader,
+    Record,
+    RecordTooLarge,
+    StreamRecord,
+    TopicPartition,
+)
+from ocppcore.store import (
+    CellRow,
+    Commit,
+    CopyRow,
+    Fenced,
+    StateKey,
+    StateWrite,
+    Suspect,
+    Table,
+    TimerKey,
+    Upsert,
+    Value,
+)
+
+Interrupt = Callable[[str], Awaitable[None]]
+RECORD_BYTES_MAX = 2 * 1024 * 1024
+
+
+@dataclass(eq=False)
+class _Group:
+    topic: str
+    members: list["MemoryMembership"] = field(default_factory=list)
+
+
+class MemoryCluster:
+    """Topics, groups and waiters: shared by the handles of all processes of one simulation or test."""
+
+    def __init__(self, identity: str = "memory", clock: Clock = system_clock) -> None:
+        self.identity = identity
+        self.clock = clock
+        self.interrupt: Interrupt | None = None
+        self.partitions: dict[str, list[list[Record]]] = {}
+        self.groups: dict[str, _Group] = {}
+        self.grew = asyncio.Event()
+
+    def declare(self, partitions: Mapping[str, int]) -> None:
+        for topic, count in partitions.items():
+            have = self.partitions.setdefault(topic, [[] for _ in range(count)])
+            if len(have) != count:
+                raise PartitionsChanged(f"topic {topic} has {len(have)} partitions, not {count}")
+
+    def put(self, new: NewRecord) -> int:
+        records = self.partitions[new.topic][new.partition]
+        position = len(records)
+        records.append(Record(new.topic, new.partition, position, new.key, new.value, dict(new.headers), self.clock()))
+        return position
+
+    def wake(self) -> None:
+        self.grew.set()
+        self.grew = asyncio.Event()
+
+    def rebalance(self, group: _Group) -> None:
+        count = len(self.partitions[group.topic])
+        for place, member in enumerate(group.members):
+            member.grant(frozenset(range(place, count, len(group.members))))
+
+
+class MemoryLog:
+    """A process's handle on a cluster."""
+
+    def __init__(self, cluster: MemoryCluster | None = None) -> None:
+        self.cluster = cluster or MemoryCluster()
+        self._closed = False
+        self._members: list[MemoryMembership] = []
+        self._order = asyncio.Lock()
+
+    async def declare(self, partitions: Mapping[str, int], *, compacted: frozenset[str] = frozenset()) -> None:
+        self.cluster.declare(partitions)
+
+    async def identity(self) -> str:
+        return self.cluster.identity
+
+    async def append(self, records: Sequence[NewRecord]) -> Sequence[int]:
+        for record in records:
+            if len(record.value) > RECORD_BYTES_MAX:
+                raise RecordTooLarge(f"{len(record.value)} bytes for {record.topic}, at most {RECORD_BYTES_MAX}")
+        return await self._put(list(records))
+
+    async def publish(self, records: Sequence[StreamRecord]) -> None:
+        await self._put(
+            [NewRecord(r.topic, r.partition, r.key, r.value, {**r.headers, "number": str(r.number)}) for r in records]
+        )
+
+    async def _put(self, records: list[NewRecord]) -> list[int]:
+        async with self._order:  # keeps the order of calls that were not awaited, also across an interrupt
+            await self._reach("append")
+            positions = [self.cluster.put(record) for record in records]
+            self.cluster.wake()
+            await self._reach("appended")
+        return positions
+
+    async def _reach(self, point: str) -> None:
+        if self._closed:
+            raise LogUnavailable("this handle is closed")
+        if self.cluster.interrupt:
+            await self.cluster.interrupt(point)
+
+    async def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {tp: len(self.cluster.partitions[tp.topic][tp.partition]) for tp in partitions}
+
+    async def starts(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    def reader(self) -> Reader:
+        return MemoryReader(self.cluster)
+
+    def membership(self, group: str, topic: str) -> Membership:
+        found = self.cluster.groups.setdefault(group, _Group(topic))
+        member = MemoryMembership(self.cluster, found)
+        self._members.append(member)
+        found.members.append(member)
+        self.cluster.rebalance(found)
+        return member
+
+    async def close(self) -> None:
+        self._closed = True
+        for member in self._members:
+            await member.leave()
+
+
+class MemoryReader:
+    def __init__(self, cluster: MemoryCluster) -> None:
+        self._cluster = cluster
+        self._positions: dict[TopicPartition, int] = {}
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        self._positions = dict(positions)
+
+    async def fetch(self, max_records: int, wait_s: float) -> list[Record]:
+        grew = self._cluster.grew
+        found = self._take(max_records)
+        if found or wait_s <= 0:
+            return found
+        try:
+            await asyncio.wait_for(grew.wait(), wait_s)
+        except TimeoutError:
+            return []
+        return self._take(max_records)
+
+    def _take(self, max_records: int) -> list[Record]:
+        waiting: dict[TopicPartition, list[Record]] = {}
+        for tp, position in self._positions.items():
+            records = self._cluster.partitions[tp.topic][tp.partition]
+            if position > len(records):
+                raise PositionLost(f"{tp.topic}/{tp.partition} ends at {len(records)}, asked for {position}")
+            if position < len(records):
+                waiting[tp] = records[position : position + max_records]
+        found: list[Record] = []
+        share = max(1, max_records // max(1, len(waiting)))
+        for tp, records in waiting.items():
+            part = records[: min(share, max_records - len(found))]
+            if part:
+                found += part
+                self._positions[tp] = part[-1].position + 1
+        return found
+
+    async def close(self) -> None:
+        self._positions = {}
+
+
+class MemoryMembership:
+    def __init__(self, cluster: MemoryCluster, group: _Group) -> None:
+        self._cluster = cluster
+        self._group = group
+        self._cells: frozenset[int] = frozenset()
+        self._told: frozenset[int] = frozenset()
+        self._event = asyncio.Event()
+        self.zombie = False
+
+    @property
+    def cells(self) -> frozenset[int]:
+        return self._cells
+
+    def grant(self, cells: frozenset[int]) -> None:
+        if not self.zombie and cells != self._cells:
+            self._cells = cells
+            self._event.set()
+
+    async def changed(self) -> frozenset[int]:
+        while self._cells == self._told:
+            self._event.clear()
+            await self._event.wait()
+        self._told = self._cells
+        return self._told
+
+    def cut(self) -> None:
+        """Others get the cells, this member does not hear of it: a zombie, until it leaves."""
+        self.zombie = True
+        if self in self._group.members:
+            self._group.members.remove(self)
+            self._cluster.rebalance(self._group)
+
+    async def leave(self) -> None:
+        self._cells = frozenset()
+        self._event.set()
+        if self in self._group.members:
+            self._group.members.remove(self)
+            self._cluster.rebalance(self._group)
+
+
+@dataclass(eq=False)
+class MemoryTables:
+    """What a store keeps: outlives the processes that hold a `MemoryStore` on it."""
+
+    cells: dict[int, CellRow] = field(default_factory=dict)
+    states: dict[StateKey, StateWrite] = field(default_factory=dict)
+    rows: dict[str, dict[tuple[Value, ...], tuple[Value, ...]]] = field(default_factory=lambda: defaultdict(dict))
+    declared: dict[str, Table] = field(default_factory=dict)
+    streams: dict[tuple[str, int], list[StreamRecord]] = field(default_factory=lambda: defaultdict(list))
+    timers: dict[TimerKey, int] = field(default_factory=dict)
+    copies: dict[str, dict[str, CopyRow]] = field(default_factory=lambda: defaultdict(dict))
+    copy_positions: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
+    log_identity: str | None = None
+    owners: int = 0
+
+
+def _order(value: Value) -> tuple[int, Value]:
+    return (1, 0) if value is None else (0, value)
+
+
+class MemoryStore:
+    """A process's handle on a service's tables."""
+
+    def __init__(self, tables: MemoryTables | None = None, interrupt: Interrupt | None = None) -> None:
+        self.tables = tables or MemoryTables()
+        self.interrupt = interrupt
+        self.fencing = True
+        self._owner = False
+
+    async def prepare(self, tables: Sequence[Table], streams: Sequence[str], copies: Sequence[str]) -> None:
+        for table in tables:
+            self.tables.declared[table.name] = table
+
+    async def log_identity(self, identity: str) -> str:
+        self.tables.log_identity = self.tables.log_identity or identity
+        return self.tables.log_identity
+
+    async def open_cells(self, cells: Sequence[int]) -> Sequence[CellRow]:
+        if not self._owner:
+            self._owner = True
+            self.tables.owners += 1
+        opened = []
+        for cell in cells:
+            row = self.tables.cells.get(cell) or CellRow(cell, 0, {}, 0, {}, {}, -1, None)
+            row = replace(row, owner_epoch=row.owner_epoch + 1, strikes=row.strikes + 1)
+            self.tables.cells[cell] = row
+            opened.append(row)
+        return opened
+
+    async def suspect(self, cell: int, owner_epoch: int, topic: str, position: int) -> int:
+        row = self.tables.cells[cell]
+        if row.owner_epoch != owner_epoch:
+            raise Fenced(frozenset([cell]))
+        before = row.suspect
+        same = before is not None and (before.topic, before.position) == (topic, position)
+        times = before.times + 1 if before and same else 1
+        self.tables.cells[cell] = replace(row, suspect=Suspect(topic, position, times))
+        return times
+
+    async def load(self, keys: Sequence[StateKey]) -> Mapping[StateKey, bytes]:
+        states = self.tables.states
+        return {key: data for key in keys if key in states and (data := states[key].data) is not None}
+
+    async def scan(self, kind: str, cell: int, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
+        found = sorted(
+            (key.id, write.data)
+            for key, write in self.tables.states.items()
+            if key.kind == kind and write.cell == cell and key.id > after and write.data is not None
+        )
+        return found[:limit]
+
+    async def timers(self, cells: Sequence[int]) -> Mapping[TimerKey, int]:
+        return {key: due for key, due in self.tables.timers.items() if key.cell in cells}
+
+    async def commit(self, commit: Commit) -> None:
+        if self.interrupt:
+            await self.interrupt("commit")
+        lost = frozenset(
+            update.cell
+            for update in commit.cells
+            if (row := self.tables.cells.get(update.cell)) is None
+            or row.owner_epoch != update.owner_epoch
+            or dict(row.positions) != dict(update.expected)
+        )
+        if lost and self.fencing:
+            raise Fenced(lost)
+        for u in commit.cells:
+            self.tables.cells[u.cell] = CellRow(
+                u.cell, u.owner_epoch, dict(u.positions), u.clock, dict(u.next), dict(u.published), 0, None
+            )
+        for record in commit.stream:
+            self._insert(record)
+        self._write(commit)
+        if self.interrupt:
+            await self.interrupt("committed")
+
+    def _insert(self, record: StreamRecord) -> None:
+        rows = self.tables.streams[record.topic, record.partition]
+        place = bisect_left(rows, record.number, key=lambda row: row.number)
+        if place < len(rows) and rows[place].number == record.number:
+            rows[place] = record
+        else:
+            rows.insert(place, record)
+
+    def _write(self, commit: Commit) -> None:
+        for key, write in commit.states.items():
+            if write.data is None:
+                self.tables.states.pop(key, None)
+            else:
+                self.tables.states[key] = write
+        for change in commit.rows:
+            rows = self.tables.rows[change.table.name]
+            if isinstance(change, Upsert):
+                rows[change.table.key_of(change.row)] = change.row
+            else:
+                rows.pop(change.key, None)
+        for timer, due in commit.timers.items():
+            if due is None:
+                self.tables.timers.pop(timer, None)
+            else:
+                self.tables.timers[timer] = due
+
+    async def stream_rows(self, topic: str, cell: int, number: int, limit: int) -> Sequence[StreamRecord]:
+        rows = self.tables.streams[topic, cell]
+        place = bisect_left(rows, number, key=lambda row: row.number)
+        return rows[place : place + limit]
+
+    async def restore_stream(self, rows: Sequence[StreamRecord]) -> None:
+        for record in rows:
+            self._insert(record)
+            cell = self.tables.cells[record.partition]
+            following = {**cell.next, record.topic: max(record.number + 1, cell.next.get(record.topic, 0))}
+            self.tables.cells[record.partition] = replace(cell, next=following)
+
+    async def expire(self, now: int, limit: int) -> int:
+        gone = [k for k, w in self.tables.states.items() if w.expires_at is not None and w.expires_at <= now][:limit]
+        for key in gone:
+            del self.tables.states[key]
+        return len(gone)
+
+    async def copy_positions(self, topic: str) -> Mapping[int, int]:
+        return dict(self.tables.copy_positions[topic])
+
+    async def copy_apply(self, topic: str, rows: Sequence[CopyRow], positions: Mapping[int, int]) -> None:
+        have = self.tables.copies[topic]
+        for row in rows:
+            if row.key not in have or have[row.key].position < row.position:
+                have[row.key] = row
+        noted = self.tables.copy_positions[topic]
+        for partition, position in positions.items():
+            noted[partition] = max(position, noted.get(partition, 0))
+
+    async def copy_find(self, topic: str, keys: Sequence[str]) -> Mapping[str, CopyRow]:
+        have = self.tables.copies[topic]
+        return {key: have[key] for key in keys if key in have and have[key].value is not None}
+
+    async def copy_reset(self, topic: str) -> None:
+        self.tables.copies[topic].clear()
+        self.tables.copy_positions[topic].clear()
+
+    async def select(
+        self,
+        table: Table,
+        where: Mapping[str, Value] | None = None,
+        *,
+        after: tuple[Value, ...] | None = None,
+        order: tuple[str, ...] = (),
+        descending: bool = False,
+        limit: int = 100,
+    ) -> Sequence[dict[str, Value]]:
+        columns = (*order, *(column for column in table.key if column not in order))
+
+        def place(row: Mapping[str, Value]) -> tuple[tuple[int, Value], ...]:
+            return tuple(_order(row[column]) for column in columns)
+
+        found = [dict(zip(table.columns, row, strict=True)) for row in self.tables.rows[table.name].values()]
+        found = [row for row in found if all(row[column] == value for column, value in (where or {}).items())]
+        found.sort(key=place, reverse=descending)
+        if after is not None:
+            edge = tuple(_order(value) for value in after)
+            found = [row for row in found if (place(row) < edge if descending else place(row) > edge)]
+        return found[:limit]
+
+    async def clear_rebuilt(self) -> None:
+        for table in self.tables.declared.values():
+            if not table.volatile:
+                self.tables.rows[table.name].clear()
+        self.tables.states = {key: write for key, write in self.tables.states.items() if not write.rebuilt}
+        self.tables.timers.clear()
+
+    async def load_rebuilt(self, commit: Commit) -> None:
+        self._write(commit)
+
+    async def rebuilt_rows(self) -> AsyncIterator[bytes]:
+        for name in sorted(self.tables.declared):
+            if not self.tables.declared[name].volatile:
+                rows = self.tables.rows[name]
+                for key in sorted(rows, key=msgspec.json.encode):
+                    yield msgspec.json.encode([name, list(rows[key])])
+        for state in sorted(self.tables.states):
+            write = self.tables.states[state]
+            if write.rebuilt and write.data is not None:
+                yield msgspec.json.encode(["state", state.kind, state.id, write.data.decode()])
+        for timer in sorted(self.tables.timers):
+            yield msgspec.json.encode(["timer", *timer, self.tables.timers[timer]])
+
+    async def owned(self) -> bool:
+        return self.tables.owners > 0
+
+    async def reset_cells(self, positions: Mapping[TopicPartition, int]) -> None:
+        for cell, row in self.tables.cells.items():
+            ours = {tp.topic: at for tp, at in positions.items() if tp.partition == cell}
+            self.tables.cells[cell] = replace(row, positions={**row.positions, **ours})
+
+    async def close(self) -> None:
+        if self._owner:
+            self._owner = False
+            self.tables.owners -= 1
+
+
+_log: type[Log] = MemoryLog
