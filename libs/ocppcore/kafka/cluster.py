@@ -1,0 +1,83 @@
+"""How a cluster is reached: connecting with bounded patience, and stopping clients that may not want to stop."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
+
+from ocppcore.log import LogUnavailable
+
+REQUEST_TIMEOUT_MS = 20_000
+"""A request unanswered for so long is sent again on a new connection."""
+
+RETRY_S = 0.25
+STOP_S = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+class Client(Protocol):
+    """What aiokafka's producer and consumer have in common."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+C = TypeVar("C", bound=Client)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """`bootstrap`: `host:port`, several separated by commas. `patience_s`: how long an outage is waited out."""
+
+    bootstrap: str
+    patience_s: float
+
+    def options(self) -> dict[str, Any]:
+        """The arguments that every aiokafka client gets."""
+        return {"bootstrap_servers": self.bootstrap.split(","), "request_timeout_ms": REQUEST_TIMEOUT_MS}
+
+    async def patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Attempt again until it succeeds. Raises LogUnavailable when patience ends."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.patience_s
+        while True:
+            try:
+                async with asyncio.timeout_at(end):
+                    return await attempt()
+            except (KafkaError, OSError) as error:
+                if loop.time() + RETRY_S >= end:
+                    raise self.unavailable(error) from error
+            await asyncio.sleep(RETRY_S)
+
+    async def connect(self, make: Callable[[], C]) -> C:
+        """Make and start a client, patiently. Raises LogUnavailable."""
+
+        async def attempt() -> C:
+            client = make()
+            try:
+                await client.start()
+            except BaseException:
+                await stop(client)
+                raise
+            return client
+
+        return await self.patiently(attempt)
+
+    def unavailable(self, error: BaseException | str) -> LogUnavailable:
+        reason = error if isinstance(error, str) else f"{type(error).__name__} {error}".strip()
+        return LogUnavailable(f"Kafka at {self.bootstrap}: {reason}")
+
+
+async def stop(client: Client) -> None:
+    """Stop a client, for at most `STOP_S`; one whose broker is gone is left to the garbage collector."""
+    try:
+        async with asyncio.timeout(STOP_S):
+            await client.stop()
+    except (KafkaError, OSError) as error:
+        logger.warning("a Kafka client did not stop cleanly: %r", error)
