@@ -64,6 +64,10 @@ class PositionLost(LogError):
     """A position that was asked for is beyond the log's end or before its start (`csms recover` tells what to do)."""
 
 
+class LogReplaced(LogError):
+    """The database was written from another log than this one (`csms recover` tells what to do)."""
+
+
 class PartitionsChanged(LogError):
     """A declared topic exists with another number of partitions than asked for."""
 

@@ -119,7 +119,7 @@ class Drop(NamedTuple):
 
 
 class Timer(NamedTuple):
-    """Set (due in ms) or clear (None) the timer `name` about `subject`."""
+    """Set (due in ms) or clear (None) the timer `name` about `subject`: an aggregate's key, or key/more."""
 
     name: str
     subject: str
@@ -227,7 +227,8 @@ def no_changes(*_: Any) -> tuple[()]:
 class Fold(Generic[E]):
     """All that follows from one type of event, purely: aggregates and timers, projections, records for others.
 
-    `needs` names the aggregates that evolve and project look at. `project` sees the view after `evolve`.
+    `needs` names the aggregates that evolve and project look at. `project` sees the view after `evolve`,
+    or before it with `project_first` (for what evolve forgets).
     """
 
     event: type[E]
@@ -235,6 +236,19 @@ class Fold(Generic[E]):
     evolve: Callable[[E, View], Iterable[Put | Drop | Timer]] = no_changes
     project: Callable[[E, View], Iterable[Upsert | Delete]] = no_changes
     derive: Callable[[E, Follow], Iterable[NewRecord]] = no_changes
+    project_first: bool = False
+
+
+class Link(NamedTuple):
+    """A connection that an aggregate relies on; a lease's end makes the engine append `connection_lost` for it."""
+
+    slot: int
+    claim: int
+    epoch: int
+
+
+Resume = tuple[Callable[[str, Any, View], Sequence[OutFrame]], Callable[[str], Sequence[Need]]]
+"""What a new owner sends again for an aggregate (id, aggregate, view), and what it looks at (id)."""
 
 
 class EffectResult(NamedTuple):
@@ -261,6 +275,8 @@ class Part:
     tables: Sequence[Table] = ()
     copies: Sequence[str] = ()
     effects: Mapping[type[Event], Effect] = field(default_factory=dict)
+    resumes: Mapping[type[Aggregate], Resume] = field(default_factory=dict)
+    links: Mapping[type[Aggregate], Callable[[Any], Iterable[Link]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -279,6 +295,8 @@ class Service:
     tables: Mapping[str, Table]
     copies: Sequence[str]
     effects: Mapping[type[Event], Effect]
+    resumes: Mapping[type[Aggregate], Resume]
+    links: Mapping[type[Aggregate], Callable[[Any], Iterable[Link]]]
     streams: Sequence[str]
 
 
@@ -316,5 +334,7 @@ def assemble(name: str, parts: Sequence[Part]) -> Service:
         _index(((table.name, table) for part in parts for table in part.tables), "table"),
         sorted({topic for part in parts for topic in part.copies}),
         _index((pair for part in parts for pair in part.effects.items()), "effect"),
+        _index((pair for part in parts for pair in part.resumes.items()), "resume"),
+        _index((pair for part in parts for pair in part.links.items()), "links"),
         sorted({f"{name}.{event.STREAM}" for event in folds}),
     )

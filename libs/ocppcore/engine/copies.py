@@ -1,0 +1,123 @@
+"""Copies of other services' state: fed by a reader of their own, looked up before a decision.
+
+A miss is a refusal only once the copy has caught up to the log's end as it was when the question came.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from ocppcore.log import Log, TopicPartition
+from ocppcore.service import Lookup
+from ocppcore.store import CopyRow, Store
+
+BATCH = 2000
+CACHE_MAX = 200_000
+
+
+class NotCaughtUp(Exception):
+    """A copy stayed behind the log for longer than a question may wait."""
+
+
+class _Deleted(msgspec.Struct):
+    deleted: bool = False
+
+
+class Copies:
+    """All copies of one service in one process."""
+
+    def __init__(self, topics: Sequence[str], log: Log, store: Store, partitions: int, wait_s: float = 2.0) -> None:
+        self._topics = topics
+        self._log = log
+        self._store = store
+        self._partitions = partitions
+        self._wait_s = wait_s
+        self._reader = log.reader()
+        self._positions: dict[TopicPartition, int] = {}
+        self._cache: dict[Lookup, CopyRow | None] = {}
+        self._generation = 0
+        self._moved = asyncio.Condition()
+        self.caught_up = asyncio.Event()
+        if not topics:
+            self.caught_up.set()
+
+    @property
+    def _all(self) -> list[TopicPartition]:
+        return [TopicPartition(topic, n) for topic in self._topics for n in range(self._partitions)]
+
+    async def run(self) -> None:
+        """Feed the copies for ever; `caught_up` is set once they have reached the log's end as it was at the start."""
+        if not self._topics:
+            return
+        starts = await self._log.starts(self._all)
+        for topic in self._topics:
+            noted = await self._store.copy_positions(topic)
+            for n in range(self._partitions):
+                tp = TopicPartition(topic, n)
+                self._positions[tp] = max(noted.get(n, 0), starts[tp])
+        goal = await self._log.ends(self._all)
+        self._reader.assign(self._positions)
+        while True:
+            if not self.caught_up.is_set() and all(self._positions[tp] >= end for tp, end in goal.items()):
+                self.caught_up.set()
+            records = await self._reader.fetch(BATCH, 1.0)
+            if not records:
+                continue
+            rows: dict[str, list[CopyRow]] = {}
+            for record in records:
+                deleted = not record.value or msgspec.json.decode(record.value, type=_Deleted).deleted
+                row = CopyRow(record.key, None if deleted else record.value, record.partition, record.position)
+                rows.setdefault(record.topic, []).append(row)
+                self._positions[TopicPartition(record.topic, record.partition)] = record.position + 1
+            for topic, fresh in rows.items():
+                places = {n: self._positions[TopicPartition(topic, n)] for n in range(self._partitions)}
+                await self._store.copy_apply(topic, fresh, places)
+                self._generation += 1
+                for row in fresh:
+                    self._cache.pop((topic, row.key), None)
+            async with self._moved:
+                self._moved.notify_all()
+
+    async def find(self, lookups: Iterable[Lookup]) -> dict[Lookup, CopyRow | None]:
+        """Rows by (topic, key), None for those that do not exist; raises NotCaughtUp when that cannot be told."""
+        wanted = set(lookups)
+        if not wanted:
+            return {}
+        found = {lookup: self._cache[lookup] for lookup in wanted if lookup in self._cache}
+        await self._load([lookup for lookup in wanted if lookup not in found], found)
+        missed = [lookup for lookup in wanted if found[lookup] is None]
+        if missed:
+            await self.catch_up(sorted({topic for topic, _ in missed}))
+            await self._load(missed, found)
+        return found
+
+    async def _load(self, lookups: Sequence[Lookup], found: dict[Lookup, CopyRow | None]) -> None:
+        by_topic: dict[str, list[str]] = {}
+        for topic, key in lookups:
+            by_topic.setdefault(topic, []).append(key)
+        for topic, keys in by_topic.items():
+            generation = self._generation
+            rows = await self._store.copy_find(topic, keys)
+            for key in keys:
+                found[topic, key] = rows.get(key)
+                if generation == self._generation and rows.get(key) is not None:
+                    self._cache[topic, key] = rows[key]
+        while len(self._cache) > CACHE_MAX:
+            del self._cache[next(iter(self._cache))]
+
+    async def catch_up(self, topics: Sequence[str]) -> None:
+        """Wait until these copies have read to the log's end as it is now; raises NotCaughtUp after `wait_s`."""
+        goal = await self._log.ends([tp for tp in self._all if tp.topic in topics])
+
+        def reached() -> bool:
+            return all(self._positions.get(tp, -1) >= end for tp, end in goal.items())
+
+        try:
+            async with asyncio.timeout(self._wait_s), self._moved:
+                await self._moved.wait_for(reached)
+        except TimeoutError as error:
+            raise NotCaughtUp(f"copies of {', '.join(topics)} did not reach the log's end") from error
+
+    async def close(self) -> None:
+        await self._reader.close()
