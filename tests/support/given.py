@@ -26,6 +26,7 @@ from ocppcore.service import (
     Context,
     Drop,
     Event,
+    Fold,
     Follow,
     Lookup,
     Need,
@@ -152,7 +153,7 @@ class World:
     def answer(self, frame: Frame, answer: CallResult | CallError) -> Outcome:
         """A station answers one of our CALLs."""
         assert self.service.answers is not None
-        view = self._view(self.service.answers.needs(frame.message_id))
+        view = self._view(self.service.answers.needs(frame.station))
         return self._take(
             self.service.answers.answer(frame, answer, view, self.context(station=frame.identity, epoch=frame.epoch))
         )
@@ -160,7 +161,7 @@ class World:
     def receipt(self, receipt: Receipt) -> Outcome:
         """A gateway says what it did with a command."""
         assert self.service.answers is not None
-        view = self._view(self.service.answers.needs(receipt.command_id))
+        view = self._view(self.service.answers.needs(receipt.station))
         return self._take(
             self.service.answers.receipt(receipt, view, self.context(station=receipt.station, epoch=receipt.epoch))
         )
@@ -218,14 +219,20 @@ class World:
             event = msgspec.json.decode(msgspec.json.encode(event), type=type(event))
             assert event.subject() == topics.normalise(event.subject()), f"{event.TYPE}: subject is not normalised"
             needs = tuple(fold.needs(event))
+            if fold.project_first:
+                self._project(fold, event, needs)
             for change in tuple(fold.evolve(event, self._view(needs))):
                 self._change(change, rebuilt=True)
-            for write in tuple(fold.project(event, self._view(needs))):
-                assert not write.table.volatile, f"{write.table.name} is volatile: events do not change it"
-                self._write(write)
+            if not fold.project_first:
+                self._project(fold, event, needs)
             follow = Follow(f"{self.name}/0/{len(self.events)}", self.partitions)
             self.records.extend(fold.derive(event, follow))
             self.events.append(event)
+
+    def _project(self, fold: Fold[Event], event: Event, needs: Sequence[Need]) -> None:
+        for write in tuple(fold.project(event, self._view(needs))):
+            assert not write.table.volatile, f"{write.table.name} is volatile: events do not change it"
+            self._write(write)
 
     def _change(self, change: Put | Drop | Timer, *, rebuilt: bool) -> None:
         match change:
