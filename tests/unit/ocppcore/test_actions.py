@@ -5,7 +5,6 @@ from importlib.resources import files
 
 import msgspec
 import pytest
-
 from ocppcore import actions
 from ocppcore.actions import ACTIONS, Direction
 
@@ -35,7 +34,7 @@ def test_owners_have_their_shares() -> None:
 
 def test_directions_cover_the_table_and_meet_only_in_data_transfer() -> None:
     assert (len(actions.FROM_STATION), len(actions.TO_STATION)) == (25, 40)
-    assert actions.FROM_STATION & actions.TO_STATION == {"DataTransfer"}
+    assert {"DataTransfer"} == actions.FROM_STATION & actions.TO_STATION
     assert ACTIONS["DataTransfer"].direction is Direction.BOTH
 
 
