@@ -1,0 +1,167 @@
+"""What the auth service says and takes: its events, the state records of tokens and API keys, the writes it takes.
+
+An event never carries an idToken in clear: it is named by its pseudonym, and its value is in `TokenState.sealed`,
+encrypted under the driver's own key, which no event holds.
+"""
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+from ocppcore.authorization import AuthorizationStatus, Group, TokenState
+from ocppcore.service import Event
+from ocppcore.topics import normalise
+
+Scope = Literal["viewer", "operator", "admin"]
+
+
+class ApiKeyState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """A record of `auth.apikeys`; its key is `id`. `hash` is the stored form of the key. `created_at` in ms."""
+
+    id: str
+    hash: str
+    scope: Scope
+    created_at: int
+    deleted: bool = False
+    name: str = ""
+
+
+# Requests
+
+
+class PutToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Register a token or replace what is registered. The record's key is the pseudonym.
+
+    `state.sealed` is the value under the driver's key; `driver_key` is that key, itself sealed for auth alone. Both
+    are used only where the driver has no key yet: a key, once made, stays until the driver is erased.
+    """
+
+    NAME: ClassVar[str] = "auth.PutToken.v1"
+    state: TokenState
+    driver_key: str
+
+
+class RemoveToken(msgspec.Struct, frozen=True, kw_only=True):
+    """Forget a token and erase its driver: the key goes, and with it the value in all events there ever were."""
+
+    NAME: ClassVar[str] = "auth.RemoveToken.v1"
+
+
+class PutApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Create an API key, or, with the id of one, replace it (the administrator's key at first start). Key = `id`."""
+
+    NAME: ClassVar[str] = "auth.PutApiKey.v1"
+    id: str
+    hash: str
+    scope: Scope
+    name: str = ""
+
+
+class RevokeApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Key = the API key's id."""
+
+    NAME: ClassVar[str] = "auth.RevokeApiKey.v1"
+
+
+# Events
+
+
+class TokenEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    token: str
+    """The pseudonym."""
+
+    def subject(self) -> str:
+        return self.token
+
+
+class TokenRegistered(TokenEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "auth.TokenRegistered.v1"
+    state: TokenState
+    actor: str = ""
+
+
+class TokenChanged(TokenEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """`state` is the whole state after the change."""
+
+    TYPE: ClassVar[str] = "auth.TokenChanged.v1"
+    state: TokenState
+    actor: str = ""
+
+
+class TokenRemoved(TokenEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "auth.TokenRemoved.v1"
+    type: str
+    actor: str = ""
+
+
+class ApiKeyCreated(Event, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "auth.ApiKeyCreated.v1"
+    state: ApiKeyState
+    actor: str = ""
+
+    def subject(self) -> str:
+        return self.state.id
+
+
+class ApiKeyRevoked(Event, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "auth.ApiKeyRevoked.v1"
+    id: str
+    scope: Scope
+    actor: str = ""
+
+    def subject(self) -> str:
+        return self.id
+
+
+class AuthStationEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """What a station asked of auth."""
+
+    station: str
+
+    def subject(self) -> str:
+        return normalise(self.station)
+
+
+class AuthorizationDecided(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Authorize and its answer. `token`: the pseudonym, "" for NoAuthorization.
+
+    `token_position` and `station_position`: the records of `auth.tokens` and `device.stations` that it was decided
+    on, -1: there was none. `certificate_status`: set where the station sent a contract certificate.
+    """
+
+    TYPE: ClassVar[str] = "auth.AuthorizationDecided.v1"
+    token: str
+    token_type: str
+    status: AuthorizationStatus
+    group: Group | None = None
+    evses: tuple[int, ...] = ()
+    certificate_status: str = ""
+    token_position: int = -1
+    station_position: int = -1
+
+
+class CertificateSigningRefused(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """SignCertificate, answered Rejected (A02.FR.12). `csr` is PEM and public."""
+
+    TYPE: ClassVar[str] = "auth.CertificateSigningRefused.v1"
+    csr: str
+    certificate_type: str = ""
+
+
+class ContractCertificateRefused(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Get15118EVCertificate, answered Failed. The EXI request names the driver: not kept."""
+
+    TYPE: ClassVar[str] = "auth.ContractCertificateRefused.v1"
+    action: str
+    schema_version: str
+
+
+class CertificateStatusRefused(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """GetCertificateStatus, answered Failed (M06.FR.04)."""
+
+    TYPE: ClassVar[str] = "auth.CertificateStatusRefused.v1"
+    hash_algorithm: str
+    issuer_name_hash: str
+    issuer_key_hash: str
+    serial_number: str
+    responder_url: str

@@ -1,0 +1,253 @@
+"""What the device service says and takes: its events, the state records of stations, the writes it can be asked for."""
+
+from typing import ClassVar, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ocppcore.envelope import Registration
+from ocppcore.service import Event
+from ocppcore.topics import normalise
+
+Boot = Literal["accepted", "pending", "rejected"]
+"""What the registry says to a station's next BootNotification."""
+
+Status = Literal["Available", "Occupied", "Reserved", "Unavailable", "Faulted"]
+"""ConnectorStatusEnumType, also the values of the variable AvailabilityState."""
+
+
+class ConnectorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A connector as registered; `type` is a ConnectorEnumType, "" when not known."""
+
+    id: int
+    type: str = ""
+
+
+class EvseSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: int
+    connectors: tuple[ConnectorSpec, ...] = ()
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How much of an action a station takes in one message."""
+
+    items: int | None = None
+    bytes: int | None = None
+
+
+class Automatic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """What the CSMS may send to a station unasked."""
+
+    provisioning: bool = False
+    local_list: bool = False
+    desired_state: bool = False
+
+
+class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """A record of `device.stations`; its key is the normalised id, `id` the spelling it was registered with.
+
+    `credential` is the stored form of the password (`credentials.py`), None: none is set. `registration` is the last
+    boot answer, which outlives connections, or what the registry says to a station that has never booted.
+    `zone`: IANA name, "" = the installation's.
+    """
+
+    id: str
+    security_profile: int
+    credential: str | None
+    registration: Registration
+    deleted: bool = False
+    disabled: bool = False
+    allow_unauthenticated: bool = False
+    boot: Boot = "accepted"
+    boot_interval: int | None = None
+    serial_number: str | None = None
+    evses: tuple[EvseSpec, ...] = ()
+    limits: dict[str, Limit] = {}
+    automatic: Automatic = Automatic()
+    supports: dict[str, bool] = {}
+    zone: str = ""
+
+
+class StationFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """Fields of a station that somebody wants set; None sets the default again, an absent field leaves it."""
+
+    credential: str | UnsetType = UNSET
+    security_profile: int | UnsetType | None = UNSET
+    disabled: bool | UnsetType | None = UNSET
+    allow_unauthenticated: bool | UnsetType | None = UNSET
+    boot: Boot | UnsetType | None = UNSET
+    boot_interval: int | UnsetType | None = UNSET
+    serial_number: str | UnsetType | None = UNSET
+    evses: tuple[EvseSpec, ...] | UnsetType | None = UNSET
+    limits: dict[str, Limit] | UnsetType | None = UNSET
+    automatic: Automatic | UnsetType | None = UNSET
+    supports: dict[str, bool] | UnsetType | None = UNSET
+    zone: str | UnsetType | None = UNSET
+
+
+# Requests
+
+
+class PutStation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Register a station, or replace what is registered (`create` refuses that: 409).
+
+    `spare` is the stored form of a password that the CSMS made: taken where the station would have none.
+    """
+
+    NAME: ClassVar[str] = "device.PutStation.v1"
+    identity: str
+    fields: StationFields
+    spare: str
+    create: bool = False
+
+
+class PatchStation(msgspec.Struct, frozen=True, kw_only=True):
+    """Set these fields of a registered station; it is sent nothing."""
+
+    NAME: ClassVar[str] = "device.PatchStation.v1"
+    fields: StationFields
+
+
+class RemoveStation(msgspec.Struct, frozen=True, kw_only=True):
+    """Forget a station: its live socket is closed, it is unknown from then on."""
+
+    NAME: ClassVar[str] = "device.RemoveStation.v1"
+
+
+# Events
+
+
+class StationEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """About one station, spelled as in the URL it connected to, or as it was registered."""
+
+    station: str
+
+    def subject(self) -> str:
+        return normalise(self.station)
+
+
+class StationRegistered(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "device.StationRegistered.v1"
+    state: StationState
+    actor: str = ""
+
+
+class StationChanged(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """`state` is the whole state after the change, `changed` names the fields of it that differ."""
+
+    TYPE: ClassVar[str] = "device.StationChanged.v1"
+    state: StationState
+    changed: tuple[str, ...]
+    actor: str = ""
+
+
+class StationRemoved(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "device.StationRemoved.v1"
+    actor: str = ""
+
+
+class StationBooted(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """BootNotification and its answer (B01-B03). `charging_station`: ChargingStationType as JSON, all of it.
+
+    `cause` says why it was not accepted: the registry (`boot`), `disabled`, or `unregistered`.
+    """
+
+    TYPE: ClassVar[str] = "device.StationBooted.v1"
+    reason: str
+    charging_station: msgspec.Raw
+    status: Registration
+    interval_s: int
+    cause: str = ""
+
+
+class StationConnected(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "device.StationConnected.v1"
+    slot: int
+    epoch: int
+    subprotocol: str
+
+
+class StationDisconnected(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "device.StationDisconnected.v1"
+    slot: int
+    epoch: int
+
+
+class ConnectorStatusChanged(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A connector's status as the station said it (G01), by `via`: StatusNotification or NotifyEvent.
+
+    `connector_id` 0: the EVSE as such; `evse_id` 0: the station as such. `timestamp` (ms) is the station's.
+    """
+
+    TYPE: ClassVar[str] = "device.ConnectorStatusChanged.v1"
+    evse_id: int
+    connector_id: int
+    status: Status
+    timestamp: int
+    via: Literal["StatusNotification", "NotifyEvent"]
+
+
+class StationMessage(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """What a station said, kept: `payload` is the request as JSON, without secrets."""
+
+    payload: msgspec.Raw
+
+
+class StationEventsReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """NotifyEvent."""
+
+    TYPE: ClassVar[str] = "device.StationEventsReported.v1"
+
+
+class ReportReceived(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """NotifyReport; the values of write-only variables are hidden."""
+
+    TYPE: ClassVar[str] = "device.ReportReceived.v1"
+
+
+class MonitoringReportReceived(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """NotifyMonitoringReport."""
+
+    TYPE: ClassVar[str] = "device.MonitoringReportReceived.v1"
+
+
+class SecurityEventReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """SecurityEventNotification (A04)."""
+
+    TYPE: ClassVar[str] = "device.SecurityEventReported.v1"
+
+
+class FirmwareStatusReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """FirmwareStatusNotification."""
+
+    TYPE: ClassVar[str] = "device.FirmwareStatusReported.v1"
+
+
+class PublishFirmwareStatusReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """PublishFirmwareStatusNotification."""
+
+    TYPE: ClassVar[str] = "device.PublishFirmwareStatusReported.v1"
+
+
+class LogStatusReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """LogStatusNotification."""
+
+    TYPE: ClassVar[str] = "device.LogStatusReported.v1"
+
+
+class DisplayMessagesReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """NotifyDisplayMessages."""
+
+    TYPE: ClassVar[str] = "device.DisplayMessagesReported.v1"
+
+
+class CustomerInformationReceived(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """NotifyCustomerInformation: that it came, never its content, which is about a person."""
+
+    TYPE: ClassVar[str] = "device.CustomerInformationReceived.v1"
+
+
+class DataTransferRefused(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """DataTransfer of a vendor that nobody here knows: vendorId and messageId; its data only the vendor understands."""
+
+    TYPE: ClassVar[str] = "device.DataTransferRefused.v1"
