@@ -1,0 +1,48 @@
+"""What all tests share: the requirement marker, and two rules of CI: nothing is skipped, real processes take turns."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+TESTS = Path(__file__).parent
+R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
+REAL = ("integration", "e2e")
+"""Folders whose tests start brokers, databases and services."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "requirement(*ids): the duties of the CSMS (tests/requirements.csv) that this test proves"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On several workers (`-n 2 --dist loadgroup`) tests with real processes stay on one: one broker, one PostgreSQL,
+    and no two of them compete for the cores. All others go wherever a worker is free."""
+    for item in items:
+        if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in REAL:
+            item.add_marker(pytest.mark.xdist_group("real"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    return _skip_is_failure(report)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    return _skip_is_failure(report)
+
+
+def _skip_is_failure(report: R) -> R:
+    if os.environ.get("CI") and report.skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else getattr(report, "wasxfail", "")
+        report.__dict__.pop("wasxfail", None)
+        report.outcome = "failed"
+        report.longrepr = f"In CI a skipped test is a failed one. {reason}"
+    return report
