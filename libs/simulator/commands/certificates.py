@@ -1,0 +1,121 @@
+"""Certificates (A02, A03, M03-M05): a stored list; keys and requests come from the seed, as nothing here is
+secret.
+
+`cryptography` is imported where it is used: an idle fleet does not need its memory.
+"""
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from ..frames import Json
+from ..rng import Rng
+from .answer import Answer, book, status
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+    from ..station import Station
+
+CERTIFICATES_MAX = 20
+
+
+def _load(pem: str) -> "Certificate | None":
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(pem.encode())
+    except ValueError:
+        return None
+
+
+def hash_data(certificate: "Certificate") -> Json:
+    """CertificateHashDataType of a self-signed certificate, whose issuer's key is its own (RFC 6960's
+    hashes)."""
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = certificate.public_key()
+    if isinstance(key, EllipticCurvePublicKey):
+        bits = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    else:
+        bits = key.public_bytes(Encoding.DER, PublicFormat.PKCS1)
+    return {
+        "hashAlgorithm": "SHA256",
+        "issuerNameHash": sha256(certificate.issuer.public_bytes()).hexdigest(),
+        "issuerKeyHash": sha256(bits).hexdigest(),
+        "serialNumber": f"{certificate.serial_number:x}",
+    }
+
+
+def install_certificate(station: "Station", request: Json) -> Answer:
+    """M05."""
+    certificate = _load(str(request["certificate"]))
+    stored = book(station, "certificates")
+    if certificate is None or len(stored) >= CERTIFICATES_MAX:
+        return status("Rejected", "InvalidCertificate" if certificate is None else "TooManyElements")
+    found = hash_data(certificate)
+    stored[request["certificateType"], tuple(found.values())] = found
+    return status("Accepted")
+
+
+def get_installed_certificate_ids(station: "Station", request: Json) -> Answer:
+    """M03."""
+    kinds = request.get("certificateType")
+    chain = [
+        {"certificateType": kind, "certificateHashData": found}
+        for (kind, _), found in book(station, "certificates").items()
+        if kinds is None or kind in kinds
+    ]
+    if not chain:
+        return status("NotFound")
+    return Answer({"status": "Accepted", "certificateHashDataChain": chain})
+
+
+def delete_certificate(station: "Station", request: Json) -> Answer:
+    """M04."""
+    wanted = {k: v.casefold() for k, v in request["certificateHashData"].items() if isinstance(v, str)}
+    stored = book(station, "certificates")
+    for key, found in list(stored.items()):
+        if {k: v.casefold() for k, v in found.items()} == wanted:
+            del stored[key]
+            return status("Accepted")
+    return status("NotFound")
+
+
+def certificate_signed(station: "Station", request: Json) -> Answer:
+    """A02, A03: any certificate that can be read is taken into use."""
+    if _load(str(request["certificateChain"])) is None:
+        return status("Rejected", "InvalidCertificate")
+    station.books["own-certificate"] = request["certificateChain"]
+    return status("Accepted")
+
+
+def sign(station: "Station", kind: str | None) -> None:
+    """SignCertificate with a fresh request for this station (A02.FR.02)."""
+    payload: Json = {"csr": _request(station)}
+    if kind is not None:
+        payload["certificateType"] = kind
+    station.send("SignCertificate", payload, triggered=True)
+
+
+def _request(station: "Station") -> str:
+    """A certificate signing request in PEM; the same seed gives the same bytes."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509.oid import NameOID
+
+    rng = Rng(station.config.seed, station.config.station_id, "key")
+    secret = sum(rng.bits() << (64 * i) for i in range(3)) + 1  # 192 bits: always below the order of P-256
+    key = ec.derive_private_key(secret, ec.SECP256R1())
+    organization = station.model.text("SecurityCtrlr", "OrganizationName")
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, station.config.station_id),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization),
+        ]
+    )
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+    signed = builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+    return signed.public_bytes(Encoding.PEM).decode()
