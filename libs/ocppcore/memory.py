@@ -436,10 +436,11 @@ class MemoryStore:
     async def owned(self) -> bool:
         return self.tables.owners > 0
 
-    async def reset_cells(self, positions: Mapping[TopicPartition, int]) -> None:
+    async def adopt_log(self, identity: str, positions: Mapping[TopicPartition, int]) -> None:
+        self.tables.log_identity = identity
         for cell, row in self.tables.cells.items():
             ours = {tp.topic: at for tp, at in positions.items() if tp.partition == cell}
-            self.tables.cells[cell] = replace(row, positions={**row.positions, **ours})
+            self.tables.cells[cell] = replace(row, positions={**row.positions, **ours}, published={})
 
     async def close(self) -> None:
         if self._owner:

@@ -91,7 +91,10 @@ class View(Protocol):
 
 
 class Context(NamedTuple):
-    """What a decision may know beside request and view. `now` is the cell's clock: never earlier than before, ms."""
+    """What a decision may know beside request and view. `now` is the cell's clock: never earlier than before, ms.
+
+    `payload`: of the CALL, as received (b"" for other inputs).
+    """
 
     now: int
     received_at: int
@@ -104,7 +107,7 @@ class Context(NamedTuple):
     connection: Connection | None
     actor: str
     traceparent: str
-    frame: bytes
+    payload: bytes
 
 
 class Put(NamedTuple):

@@ -215,7 +215,7 @@ class Store(Protocol):
     async def owned(self) -> bool:
         """True while some process of this service is running on this store (rebuild then refuses)."""
 
-    async def reset_cells(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Set the cells' input positions (`csms recover` after the log was replaced)."""
+    async def adopt_log(self, identity: str, positions: Mapping[TopicPartition, int]) -> None:
+        """Note another log's identity, set the cells' input positions, and count no event as published."""
 
     async def close(self) -> None: ...

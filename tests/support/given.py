@@ -116,12 +116,13 @@ class World:
         """A station sends this CALL; its events are folded."""
         handler = self.service.actions[action]
         if isinstance(payload, BaseModel):
-            request = payload
+            request, raw = payload, payload.model_dump_json().encode()
         else:
-            request = handler.request.model_validate_json(json.dumps(payload))
+            raw = json.dumps(payload).encode()
+            request = handler.request.model_validate_json(raw)
         key = topics.normalise(station)
         view = self._view(handler.needs(request, key), handler.lookups(request, key))
-        outcome = handler.handle(request, view, self.context(station=station, epoch=epoch, actor=actor))
+        outcome = handler.handle(request, view, self.context(station=station, epoch=epoch, actor=actor, payload=raw))
         return self._take(outcome)
 
     def ask(self, name: str, body: msgspec.Struct, *, key: str, actor: str = "key-1") -> Outcome:
@@ -180,7 +181,7 @@ class World:
         """The values of the derived records on this topic, oldest first."""
         return [msgspec.json.decode(record.value) for record in self.records if record.topic == topic]
 
-    def context(self, *, station: str = "CS-1", epoch: int = 1, actor: str = "") -> Context:
+    def context(self, *, station: str = "CS-1", epoch: int = 1, actor: str = "", payload: bytes = b"") -> Context:
         """What the engine would hand in now."""
         self._inputs += 1
         key = topics.normalise(station)
@@ -196,7 +197,7 @@ class World:
             connection=self._connections.get(key),
             actor=actor,
             traceparent="",
-            frame=b"",
+            payload=payload,
         )
 
     def _view(self, needs: Iterable[Need], lookups: Iterable[Lookup] = ()) -> StrictView:

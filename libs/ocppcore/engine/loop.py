@@ -21,6 +21,7 @@ from ocppcore.engine.batch import Batch, Cache, Cell, NotLoaded, PendingEffect, 
 from ocppcore.engine.copies import Copies, NotCaughtUp
 from ocppcore.engine.effects import Effects
 from ocppcore.engine.publish import Job, Publisher
+from ocppcore.engine.recover import check_not_behind
 from ocppcore.engine.step import DueTimer, Work
 from ocppcore.engine.sweep import Sweeper
 from ocppcore.envelope import BadRecord, Frame, OutFrame, Request, outbound_record, request_record
@@ -238,7 +239,9 @@ class Engine:
         self._timers = {key: due for key, due in self._timers.items() if key.cell in self._cells}
         if new:
             starts = await self.log.starts([TopicPartition(topic, cell) for topic in self._inputs for cell in new])
-            for row in await self.store.open_cells(new):
+            rows = await self.store.open_cells(new)
+            await check_not_behind(self.service, self.log, rows)
+            for row in rows:
                 cell = _opened(row, self._inputs, starts)
                 await self._republish(cell)
                 self._cells[cell.number] = cell

@@ -263,7 +263,7 @@ def _context(work: Work, view: View, clock: int) -> Context:
         connection=connection,
         actor=item.actor if isinstance(item, Request) else "",
         traceparent=work.record.headers.get("traceparent", ""),
-        frame=frame.frame if frame else b"",
+        payload=work.parsed.payload if isinstance(work.parsed, Call) else b"",
     )
 
 
