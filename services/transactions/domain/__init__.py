@@ -1,0 +1,1 @@
+"""What the transactions service decides, purely: the transaction, its meter readings, remote starts and stops."""

@@ -1,0 +1,281 @@
+"""A transaction as the fold of its TransactionEvents: any order, repeats and delays give the same end state.
+
+Every field is taken from the event with the lowest or highest seqNo that carries it, never from the last to arrive,
+and a transaction that has ended stays ended (E01-E13). seqNos may begin anywhere; gaps are those between the first
+(Started, else the lowest) and the last (Ended, else the highest).
+"""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import ClassVar
+
+import msgspec
+
+from ocppcore.contracts.transactions import (
+    Register,
+    TransactionConflict,
+    TransactionEnded,
+    TransactionEvent,
+    TransactionStarted,
+)
+from ocppcore.service import Aggregate, Need, Put, View
+from ocppcore.store import Table, Upsert
+from ocppcore.topics import normalise
+
+PAGE = 64
+GAPS_LISTED_MAX = 1000
+
+
+class Reading(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """An energy register with its place in the transaction: sorts Begin first, End last, else by seqNo and index."""
+
+    rank: int
+    seq_no: int
+    index: int
+    at: int
+    wh: str
+
+
+class Said(msgspec.Struct, frozen=True, array_like=True):
+    """A value and the seqNo of the event that carried it."""
+
+    seq_no: int
+    value: str
+
+
+class Transaction(Aggregate, frozen=True, kw_only=True):
+    """id = `transaction_key(station, transactionId)`. `seen` are the seqNos as closed ranges, merged and sorted."""
+
+    KIND: ClassVar[str] = "Transaction"
+    station: str
+    transaction_id: str
+    seen: tuple[tuple[int, int], ...] = ()
+    started: tuple[int, int] | None = None
+    ended: tuple[int, int] | None = None
+    stopped_reason: str = ""
+    charging_state: Said | None = None
+    evse: tuple[int, int, int | None] | None = None
+    token: tuple[int, str, str] | None = None
+    remote_start_id: tuple[int, int] | None = None
+    reservation_id: tuple[int, int] | None = None
+    time_spent_charging_s: tuple[int, int] | None = None
+    first: Reading | None = None
+    last: Reading | None = None
+    offline: bool = False
+    conflicts: int = 0
+
+    @property
+    def state(self) -> str:
+        return "ended" if self.ended else "open"
+
+    @property
+    def bounds(self) -> tuple[int, int] | None:
+        """The first and last seqNo that this transaction is known to have."""
+        if not self.seen:
+            return None
+        first = self.started[0] if self.started else self.seen[0][0]
+        last = self.ended[0] if self.ended else self.seen[-1][1]
+        return first, last
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """Ranges of seqNos that are missing between the bounds."""
+        if self.bounds is None:
+            return []
+        first, last = self.bounds
+        missing, expected = [], first
+        for low, high in self.seen:
+            if low > expected and expected <= last:
+                missing.append((expected, min(low - 1, last)))
+            expected = max(expected, high + 1)
+        if expected <= last:
+            missing.append((expected, last))
+        return missing
+
+    @property
+    def energy_wh(self) -> Decimal | None:
+        """The register difference, None before there are two readings."""
+        if self.first is None or self.last is None:
+            return None
+        return Decimal(self.last.wh) - Decimal(self.first.wh)
+
+
+class SeqPage(Aggregate, frozen=True, kw_only=True):
+    """Digests of up to 64 events of a transaction, by seqNo: tells repeats from conflicts without growing for ever."""
+
+    KIND: ClassVar[str] = "SeqPage"
+    digests: dict[int, str]
+
+
+TRANSACTIONS = Table(
+    "transactions",
+    {
+        "station": "text",
+        "key": "text",
+        "transaction_id": "text",
+        "state": "text",
+        "evse_id": "bigint",
+        "connector_id": "bigint",
+        "started_at": "bigint",
+        "ended_at": "bigint",
+        "charging_state": "text",
+        "stopped_reason": "text",
+        "remote_start_id": "bigint",
+        "token": "text",
+        "token_type": "text",
+        "meter_start_wh": "numeric",
+        "meter_stop_wh": "numeric",
+        "energy_wh": "numeric",
+        "seen": "jsonb",
+        "gaps": "jsonb",
+        "missing": "bigint",
+        "conflicts": "bigint",
+        "offline": "boolean",
+        "time_spent_charging_s": "bigint",
+        "changed_at": "bigint",
+    },
+    ("station", "key"),
+    indexes=(("state", "changed_at"), ("station", "started_at")),
+)
+
+
+def transaction_key(station: str, transaction_id: str) -> str:
+    """The aggregate's id: transactionIds are identifierStrings and compare without case."""
+    return f"{station}/{normalise(transaction_id)}"
+
+
+def page_key(station: str, transaction_id: str, seq_no: int) -> str:
+    """The id of the page that holds a seqNo's digest."""
+    return f"{transaction_key(station, transaction_id)}/{seq_no // PAGE}"
+
+
+def needs_of(station: str, transaction_id: str, seq_no: int) -> tuple[Need, ...]:
+    """What deciding and folding one event looks at."""
+    return (
+        (Transaction, transaction_key(station, transaction_id)),
+        (SeqPage, page_key(station, transaction_id, seq_no)),
+    )
+
+
+def needs(event: TransactionEvent | TransactionConflict) -> tuple[Need, ...]:
+    """For folds."""
+    return needs_of(event.station, event.transaction_id, event.seq_no)
+
+
+def known_digest(view: View, station: str, transaction_id: str, seq_no: int) -> str | None:
+    """The digest of the event that was kept under this seqNo, None if there is none."""
+    page = view.get(SeqPage, page_key(station, transaction_id, seq_no))
+    return page.digests.get(seq_no) if page else None
+
+
+def add_seq(seen: Sequence[tuple[int, int]], seq_no: int) -> tuple[tuple[int, int], ...]:
+    """Sorted, merged ranges with one more number."""
+    if seen and seen[-1][1] + 1 == seq_no:
+        return (*seen[:-1], (seen[-1][0], seq_no))
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted((*seen, (seq_no, seq_no))):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
+        else:
+            merged.append((low, high))
+    return tuple(merged)
+
+
+def evolve(event: TransactionEvent, view: View) -> Iterable[Put]:
+    """One more event of a transaction. Commutative: what wins is decided by seqNo alone."""
+    key = transaction_key(event.station, event.transaction_id)
+    before = view.get(Transaction, key)
+    if before is None:
+        before = Transaction(station=event.station, transaction_id=event.transaction_id)
+    yield Put(key, _merge(before, event))
+    page = page_key(event.station, event.transaction_id, event.seq_no)
+    known = view.get(SeqPage, page)
+    digests = {**(known.digests if known else {}), event.seq_no: event.digest}
+    yield Put(page, SeqPage(digests=digests))
+
+
+def _merge(before: Transaction, event: TransactionEvent) -> Transaction:
+    seq = event.seq_no
+    started, ended, reason = before.started, before.ended, before.stopped_reason
+    if isinstance(event, TransactionStarted) and (started is None or seq < started[0]):
+        started = (seq, event.timestamp)
+    if isinstance(event, TransactionEnded) and (ended is None or seq > ended[0]):
+        ended, reason = (seq, event.timestamp), event.stopped_reason or "Local"
+    charging = before.charging_state
+    if event.charging_state and (charging is None or seq > charging.seq_no):
+        charging = Said(seq, event.charging_state)
+    evse = before.evse
+    if event.evse_id is not None and (evse is None or seq < evse[0]):
+        evse = (seq, event.evse_id, event.connector_id)
+    token = before.token
+    if event.token and (token is None or seq < token[0]):
+        token = (seq, event.token, event.token_type)
+    spent = before.time_spent_charging_s
+    if event.time_spent_charging_s is not None and (spent is None or seq > spent[0]):
+        spent = (seq, event.time_spent_charging_s)
+    return msgspec.structs.replace(
+        before,
+        seen=add_seq(before.seen, seq),
+        started=started,
+        ended=ended,
+        stopped_reason=reason,
+        charging_state=charging,
+        evse=evse,
+        token=token,
+        remote_start_id=_earliest(before.remote_start_id, seq, event.remote_start_id),
+        reservation_id=_earliest(before.reservation_id, seq, event.reservation_id),
+        time_spent_charging_s=spent,
+        first=min(filter(None, (before.first, _reading(event.first_register, seq))), default=None),
+        last=max(filter(None, (before.last, _reading(event.last_register, seq))), default=None),
+        offline=before.offline or event.offline,
+    )
+
+
+def _earliest(held: tuple[int, int] | None, seq_no: int, value: int | None) -> tuple[int, int] | None:
+    return (seq_no, value) if value is not None and (held is None or seq_no < held[0]) else held
+
+
+def _reading(register: Register | None, seq_no: int) -> Reading | None:
+    return Reading(register.rank, seq_no, register.index, register.at, register.wh) if register else None
+
+
+def evolve_conflict(event: TransactionConflict, view: View) -> Iterable[Put]:
+    """A conflict is counted, the first content stays."""
+    key = transaction_key(event.station, event.transaction_id)
+    before = view.get(Transaction, key)
+    assert before is not None, f"conflict in an unknown transaction {key}"
+    yield Put(key, msgspec.structs.replace(before, conflicts=before.conflicts + 1))
+
+
+def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterable[Upsert]:
+    """The transaction's row as the API shows it."""
+    key = transaction_key(event.station, event.transaction_id)
+    held = view.get(Transaction, key)
+    assert held is not None, f"no transaction {key}"
+    gaps, energy = held.gaps, held.energy_wh
+    row = (
+        held.station,
+        normalise(held.transaction_id),
+        held.transaction_id,
+        held.state,
+        held.evse[1] if held.evse else None,
+        held.evse[2] if held.evse else None,
+        held.started[1] if held.started else None,
+        held.ended[1] if held.ended else None,
+        held.charging_state.value if held.charging_state else None,
+        held.stopped_reason or None,
+        held.remote_start_id[1] if held.remote_start_id else None,
+        held.token[1] if held.token else None,
+        held.token[2] if held.token else None,
+        held.first.wh if held.first else None,
+        held.last.wh if held.last else None,
+        format(energy, "f") if energy is not None else None,
+        msgspec.json.encode(held.seen).decode(),
+        msgspec.json.encode(gaps[:GAPS_LISTED_MAX]).decode(),
+        sum(high - low + 1 for low, high in gaps),
+        held.conflicts,
+        held.offline,
+        held.time_spent_charging_s[1] if held.time_spent_charging_s else None,
+        event.at,
+    )
+    yield Upsert(TRANSACTIONS, row)

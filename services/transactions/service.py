@@ -1,0 +1,72 @@
+"""The transactions service as data for the engine."""
+
+from ocppcore import standard, topics
+from ocppcore.commands import ENDED, Ended
+from ocppcore.contracts.transactions import (
+    REMOTE_START,
+    REMOTE_STOP,
+    MeterValuesReceived,
+    RemoteAsked,
+    RemoteMoved,
+    RemoteStart,
+    RemoteStop,
+    ReservationStatusReported,
+    TransactionConflict,
+    TransactionEnded,
+    TransactionStarted,
+    TransactionUpdated,
+)
+from ocppcore.pseudonym import Pseudonyms
+from ocppcore.service import Fold, Part, RequestHandler, Service, TimerHandler
+from services.transactions.actions import routes
+from services.transactions.actions.transaction_event import TransactionEvents
+from services.transactions.domain import remote, transaction
+
+
+def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ...]:
+    """Transactions, and remote starts and stops."""
+    transactions = Part(
+        actions=routes(TransactionEvents(pseudonyms, master_pass_group)),
+        folds=(
+            *(
+                Fold(kind, transaction.needs, transaction.evolve, transaction.project)
+                for kind in (TransactionStarted, TransactionUpdated, TransactionEnded)
+            ),
+            Fold(TransactionConflict, transaction.needs, transaction.evolve_conflict, transaction.project),
+            Fold(MeterValuesReceived),
+            Fold(ReservationStatusReported),
+        ),
+        aggregates=(transaction.Transaction, transaction.SeqPage),
+        tables=(transaction.TRANSACTIONS,),
+        copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS),
+    )
+    remotes = Part(
+        requests=(
+            RequestHandler(
+                REMOTE_START,
+                RemoteStart,
+                remote.start,
+                needs=lambda body, station: (*remote.start_needs(body, station), *remote.ask_needs(station)),
+            ),
+            RequestHandler(
+                REMOTE_STOP,
+                RemoteStop,
+                remote.stop,
+                needs=lambda body, station: (*remote.stop_needs(body, station), *remote.ask_needs(station)),
+            ),
+            RequestHandler(ENDED, Ended, remote.command_ended, needs=remote.ended_needs),
+        ),
+        timers=(TimerHandler(remote.WAIT, remote.expire, needs=lambda subject: ((remote.Remote, subject),)),),
+        folds=(
+            Fold(RemoteAsked, remote.asked_needs, remote.evolve_asked, remote.project_asked),
+            Fold(RemoteMoved, remote.moved_needs, remote.evolve_moved, remote.project_moved, project_first=True),
+        ),
+        aggregates=(remote.Remote,),
+        tables=(remote.REMOTE,),
+    )
+    return transactions, remotes
+
+
+def build(pseudonyms: Pseudonyms, master_pass_group: str = "") -> Service:
+    """The whole service."""
+    return standard.build("transactions", parts(pseudonyms, master_pass_group))
