@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
-from pydantic import BaseModel
 
 from ocppcore.envelope import Frame, OutFrame, Receipt, Registration
 from ocppcore.log import NewRecord
 from ocppcore.rpc import CallError, CallResult
 from ocppcore.store import Delete, Table, Upsert
+from ocppcore.wire import WireModel
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -71,7 +71,7 @@ class Operation(Aggregate, frozen=True, kw_only=True):
 A = TypeVar("A", bound=Aggregate)
 S = TypeVar("S", bound=msgspec.Struct)
 E = TypeVar("E", bound=Event)
-R = TypeVar("R", bound=BaseModel)
+R = TypeVar("R", bound=WireModel)
 
 Need = tuple[type[Aggregate], str]
 Lookup = tuple[str, str]
@@ -145,7 +145,7 @@ class Outcome:
     """
 
     events: Sequence[Event] = ()
-    reply: BaseModel | CallError | None = None
+    reply: WireModel | CallError | None = None
     calls: Sequence[OutFrame] = ()
     result: Result | None = None
     puts: Sequence[Put | Drop] = ()

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import msgspec
 import structlog
-from pydantic import BaseModel
 
 from ocppcore import rpc, topics
 from ocppcore.clock import Clock
@@ -31,7 +30,7 @@ from ocppcore.rpc import CallError
 from ocppcore.seal import Seal
 from ocppcore.service import Aggregate, Drop, Follow, Lookup, Need, Operation, Outcome, Result, Service
 from ocppcore.store import CellRow, CopyRow, Fenced, StateKey, Store, StoreUnavailable, TimerKey
-from ocppcore.wire import encode
+from ocppcore.wire import WireModel, encode
 
 log = structlog.get_logger(__name__)
 A = TypeVar("A", bound=Aggregate)
@@ -575,7 +574,7 @@ def _opened(row: CellRow, inputs: Sequence[str], starts: Mapping[TopicPartition,
     )
 
 
-def _reply(message_id: str, reply: BaseModel | CallError) -> bytes:
+def _reply(message_id: str, reply: WireModel | CallError) -> bytes:
     if isinstance(reply, CallError):
         return rpc.build_error(reply)
     return rpc.build_result(message_id, encode(reply))

@@ -26,7 +26,7 @@ from ocppcore.contracts.transactions import (
 from ocppcore.id_token_info import to_wire
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcome, View
-from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
+from ocppcore.v201 import IdTokenType, TransactionEventRequest, TransactionEventResponse
 from services.transactions.domain import remote
 from services.transactions.domain.metering import first_and_last, registers
 from services.transactions.domain.transaction import known_digest, needs_of
@@ -98,7 +98,7 @@ class TransactionEvents:
 
     def needs(self, request: TransactionEventRequest, station: str) -> Sequence[Need]:
         info = request.transactionInfo
-        found = [
+        found: list[Need] = [
             *needs_of(station, info.transactionId, request.seqNo),
             (remote.Remote, remote.stop_key(station, info.transactionId)),
         ]
@@ -108,9 +108,9 @@ class TransactionEvents:
 
     def lookups(self, request: TransactionEventRequest, station: str) -> Sequence[Lookup]:
         token = request.idToken
-        if not token:
+        if not isinstance(token, IdTokenType):
             return ()
-        return ((topics.TOKENS, self.pseudonyms.of(str(token.type), token.idToken)),)
+        return ((topics.TOKENS, self.pseudonyms.of(token.type, token.idToken)),)
 
     def on_transaction_event(self, request: TransactionEventRequest, view: View, context: Context) -> Outcome:
         """Events for what is new, and the answer, which is the same for a repeat."""
