@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
+from pydantic import BaseModel
+
 from ocppcore import topics
 from ocppcore.envelope import Frame, Receipt
 from ocppcore.log import NewRecord
@@ -37,7 +39,6 @@ from ocppcore.service import (
     assemble,
 )
 from ocppcore.store import Delete, Table, Upsert, Value
-from pydantic import BaseModel
 
 NOW = 1_700_000_000_000
 """2023-11-14T22:13:20Z, the clock of a new world."""

@@ -1,0 +1,14 @@
+"""NotifyReport (B07, B08): kept, without the values of write-only variables."""
+
+from ocppcore.contracts.device import ReportReceived
+from ocppcore.service import ActionHandler, Context, Outcome, View
+from ocppcore.v201 import NotifyReportRequest, NotifyReportResponse
+from services.device.domain import kept
+
+
+def on_notify_report(_: NotifyReportRequest, view: View, context: Context) -> Outcome:
+    heard = ReportReceived(at=context.now, station=context.identity, payload=kept.report(context))
+    return Outcome((heard,), reply=NotifyReportResponse())
+
+
+ROUTE = ActionHandler(NotifyReportRequest, on_notify_report)
