@@ -1,6 +1,7 @@
 """What kind of station to play: plain data, chosen by the caller, never read from the environment."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .inputs import IdToken
 
@@ -26,6 +27,15 @@ class Drivers:
     stay_max_s: int = 3600
 
 
+class Setting(NamedTuple):
+    """An initial value of the device model."""
+
+    component: str
+    variable: str
+    value: str
+    instance: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationConfig:
     """One station. `run` makes transactionIds and message ids of this run unlike those of every other
@@ -47,5 +57,5 @@ class StationConfig:
     password: str | None = None
     message_timeout_ms: int = 30_000
     queue_limit: int = 500
-    variables: tuple[tuple[str, str, str], ...] = ()
-    """Further initial values: (component, variable, value)."""
+    variables: tuple[Setting, ...] = ()
+    """Further initial values."""

@@ -221,10 +221,10 @@ def _hardware(evses: int, connectors: int, max_power_w: int) -> Iterator[Variabl
         yield Variable(at("EVSE", "Power"), str(max_power_w), "decimal", unit="W", high=max_power_w)
         yield Variable(at("EVSE", "SupplyPhases"), "3", "integer")
         for connector in range(1, connectors + 1):
-            yield Variable(at("Connector", "AvailabilityState", connector=connector), "", "OptionList",
-            values=_STATES) yield Variable(at("Connector", "Available", connector=connector), "true",
-            "boolean") yield Variable(at("Connector", "ConnectorType", connector=connector), "cType2",
-            "string") yield Variable(at("Connector", "SupplyPhases", connector=connector), "3", "integer")
+            yield Variable(at("Connector", "AvailabilityState", connector=connector), "", "OptionList", values=_STATES)
+            yield Variable(at("Connector", "Available", connector=connector), "true", "boolean")
+            yield Variable(at("Connector", "ConnectorType", connector=connector), "cType2", "string")
+            yield Variable(at("Connector", "SupplyPhases", connector=connector), "3", "integer")
 
 
 @cache

@@ -77,5 +77,4 @@ class Finish(NamedTuple):
     """The run ends: no new driver comes, those who are there leave, faults cease."""
 
 
-Event = Connected | ConnectFailed | Disconnected | Received | Wake | PlugIn | Unplug | PresentToken |
-GoOffline | Finish
+Event = Connected | ConnectFailed | Disconnected | Received | Wake | PlugIn | Unplug | PresentToken | GoOffline | Finish

@@ -87,18 +87,26 @@ class Station:
         self._ids = Rng(config.seed, config.station_id, config.run)
         self._timers: dict[tuple[str, int], int] = {("dial", 0): now_ms}
         self._actions = Actions()
-        self.model = DeviceModel(layout(config.evses, config.connectors, config.max_power_w),
-        self._live_value) self.model.put(Key("TxCtrlr", "TxStartPoint"), config.tx_start_point)
+        self.model = DeviceModel(layout(config.evses, config.connectors, config.max_power_w), self._live_value)
+        self.model.put(Key("TxCtrlr", "TxStartPoint"), config.tx_start_point)
         self.model.put(Key("TxCtrlr", "TxStopPoint"), config.tx_stop_point)
-        self.model.put(Key("SecurityCtrlr", "Identity"), config.station_id) for component, variable, value in
-        config.variables: self.model.put(Key(component, variable), value) self.password = config.password
-        self.firmware = "1.0.0" self.link = Link() self.outbox = Outbox(config.queue_limit) self.registration
-        = Registration.NONE self.boot = Boot(self) self.desk = AuthorizationDesk(self) self.profiles:
-        tuple[Installed, ...] = () self.books: dict[str, Any] = {}  # what the handlers in `commands` keep,
-        each under its own name self.finishing = False register_wh = float(self.world_rng.between(1_000,
-        900_000)) self.evses = [Evse(n, self, register_wh * n) for n in range(1, config.evses + 1)] people =
-        config.drivers self.drivers = {e.id: DriverAt(e, self, people, people.gap_s) for e in self.evses} if
-        people else {}
+        self.model.put(Key("SecurityCtrlr", "Identity"), config.station_id)
+        for component, variable, value, instance in config.variables:
+            self.model.put(Key(component, variable, instance), value)
+        self.password = config.password
+        self.firmware = "1.0.0"
+        self.link = Link()
+        self.outbox = Outbox(config.queue_limit)
+        self.registration = Registration.NONE
+        self.boot = Boot(self)
+        self.desk = AuthorizationDesk(self)
+        self.profiles: tuple[Installed, ...] = ()
+        self.books: dict[str, Any] = {}  # what the handlers in `commands` keep, each under its own name
+        self.finishing = False
+        register_wh = float(self.world_rng.between(1_000, 900_000))
+        self.evses = [Evse(n, self, register_wh * n) for n in range(1, config.evses + 1)]
+        people = config.drivers
+        self.drivers = {e.id: DriverAt(e, self, people, people.gap_s) for e in self.evses} if people else {}
 
     # -- the one way in
 
@@ -152,8 +160,9 @@ class Station:
 
     @property
     def settled(self) -> bool:
-        """No transaction runs and everything that had to be said was said."""
-        return self.outbox.empty and not any(e.transaction or e.plugged or e.authorizing for e in self.evses)
+        """Nobody uses it, and every transaction event was acknowledged or given up."""
+        in_use = any(e.transaction or e.plugged or e.authorizing for e in self.evses)
+        return not in_use and not self.outbox.queued_events
 
     # -- time
 

@@ -107,10 +107,15 @@ def get_composite_schedule(station: "Station", request: Json) -> Answer:
     running = station.evse(evse_id).transaction if evse_id else None
     started_at, transaction_id = (running.started_at, running.id) if running else (station.now, None)
     most = station.config.max_power_w * (1 if evse_id else len(station.evses))
-    periods = composite(station.profiles, evse_id, station.now, duration_s, unit, most, started_at,
-    transaction_id) schedule = { "evseId": evse_id, "duration": duration_s, "scheduleStart":
-    rfc3339(station.now), "chargingRateUnit": unit, "chargingSchedulePeriod": periods, } return
-    Answer({"status": "Accepted", "schedule": schedule})
+    periods = composite(station.profiles, evse_id, station.now, duration_s, unit, most, started_at, transaction_id)
+    schedule = {
+        "evseId": evse_id,
+        "duration": duration_s,
+        "scheduleStart": rfc3339(station.now),
+        "chargingRateUnit": unit,
+        "chargingSchedulePeriod": periods,
+    }
+    return Answer({"status": "Accepted", "schedule": schedule})
 
 
 def transaction_ended(station: "Station", evse: Evse) -> None:

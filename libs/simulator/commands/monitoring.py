@@ -96,7 +96,7 @@ def _schedule(station: "Station", monitor_id: int) -> None:
 def clear_variable_monitoring(station: "Station", request: Json) -> Answer:
     """N07."""
     results: list[Json] = []
-    for monitor_id in request["id"]:
+    for monitor_id in map(int, request["id"]):
         known = monitor_id in book(station, "monitors")
         if known:
             _remove(station, monitor_id)

@@ -92,10 +92,15 @@ class Bench:
         """Lets time pass: due answers arrive, due timers run."""
         until = self.at + int(seconds * 1000)
         while True:
-            due = min([t for t, _ in self._answers] + ([self._wake] if self._wake is not None else []),
-            default=None) if due is None or due > until: break self.at = max(self.at, due) if self._answers
-            and self._answers[0][0] <= self.at: self.do(Received(self._answers.pop(0)[1])) else:
-            self.do(Wake())
+            wakes = [self._wake] if self._wake is not None else []
+            due = min([at for at, _ in self._answers] + wakes, default=None)
+            if due is None or due > until:
+                break
+            self.at = max(self.at, due)
+            if self._answers and self._answers[0][0] <= self.at:
+                self.do(Received(self._answers.pop(0)[1]))
+            else:
+                self.do(Wake())
         self.at = until
         return self
 
@@ -120,12 +125,12 @@ class Bench:
         self.connected, self._answers = False, []
         self.do(Disconnected())
 
-    def ask(self, action: str, payload: Json) -> Json:
-        """The CSMS sends a CALL; returns the CALLRESULT's payload (use `errors` for a CALLERROR)."""
+    def ask(self, action: str, payload: Json, *, valid: bool = True) -> Json:
+        """The CSMS sends a CALL; returns the CALLRESULT's payload, or {"error": code}."""
         self._number += 1
         message_id = f"csms-{self._number}"
         self._asked[message_id] = action
-        if f"{action}Request" in KNOWN:
+        if valid and f"{action}Request" in KNOWN:
             judge(f"{action}Request", payload)
         self.do(Received(orjson.dumps([2, message_id, action, payload])))
         return self.results.get(message_id, {"error": self.errors.get(message_id)})
@@ -150,8 +155,9 @@ class Bench:
                 self.ids.append(message_id)
                 answer = self.csms.answer(action, payload)
                 if answer is not None:
-                    data = [3, message_id, answer] if isinstance(answer, dict) else [4, message_id, answer,
-                    "", {}] self._answers.append((self.at + self._answer_after_ms, orjson.dumps(data)))
+                    failed = isinstance(answer, str)
+                    data = [4, message_id, answer, "", {}] if failed else [3, message_id, answer]
+                    self._answers.append((self.at + self._answer_after_ms, orjson.dumps(data)))
             case [3, message_id, payload]:
                 judge(f"{self._asked[message_id]}Response", payload)
                 self.results[message_id] = payload

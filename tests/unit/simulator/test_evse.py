@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from simulator.config import Setting
 from simulator.inputs import IdToken, PlugIn, PresentToken, Unplug
 
 from .bench import TOKEN, Bench, booted
@@ -74,8 +75,7 @@ def test_events_count_from_zero_tell_the_token_once_and_where_as_soon_as_known(p
     assert len({e["transactionInfo"]["transactionId"] for e in events}) == 1
     assert [e["eventType"] for e in events if "idToken" in e].count("Ended") <= 1
     assert sum("idToken" in e for e in events if e["triggerReason"] != "StopAuthorized") == 1
-    assert [e["evse"] for e in events if e.get("evse", {}).get("connectorId")] == [{"id": 1, "connectorId":
-    1}]
+    assert [e["evse"] for e in events if e.get("evse", {}).get("connectorId")] == [{"id": 1, "connectorId": 1}]
 
 
 def energy(event: dict[str, Any]) -> float:
@@ -89,9 +89,10 @@ def test_the_register_only_rises_and_fits_the_power() -> None:
     readings = [energy(e) for e in bench.events]
     assert readings == sorted(readings)
     contexts = [e["meterValue"][0]["sampledValue"][0]["context"] for e in bench.events]
-    assert (contexts[0], contexts[1], contexts[-1]) == ("Transaction.Begin", "Sample.Periodic",
-    "Transaction.End") power = bench.events[2]["meterValue"][0]["sampledValue"][1]["value"] assert readings[3]
-    - readings[2] == pytest.approx(power / 60, rel=0.01)
+    assert (contexts[0], contexts[1]) == ("Transaction.Begin", "Sample.Periodic")
+    assert contexts[-1] == "Transaction.End"
+    power = bench.events[2]["meterValue"][0]["sampledValue"][1]["value"]
+    assert readings[3] - readings[2] == pytest.approx(power / 60, rel=0.01)
 
 
 def test_the_register_goes_on_in_the_next_transaction() -> None:
@@ -145,24 +146,34 @@ def test_a_refused_token_starts_nothing() -> None:
     assert len(bench.sent("Authorize")) == 1
 
 
+def blocked_in_events(action: str, event: dict[str, Any]) -> dict[str, Any]:
+    """The idToken passes Authorize and is refused in the transaction event."""
+    refused = action == "TransactionEvent" and "idToken" in event
+    return {"idTokenInfo": {"status": "Blocked"}} if refused else {}
+
+
 @pytest.mark.parametrize(
     ("points", "end"),
     [("PowerPathClosed", ("Ended", "Deauthorized")), ("EVConnected", ("Updated", "Deauthorized"))],
 )
 def test_a_token_that_turns_out_bad_stops_the_energy(points: str, end: tuple[str, str]) -> None:
     bench = booted(tx_start_point=points, tx_stop_point=points)
-    blocked = {"idTokenInfo": {"status": "Blocked"}}
-    bench.csms.override = lambda action, event: blocked if action == "TransactionEvent" and "idToken" in event
-    else {} bench.do(PlugIn(1)) bench.do(PresentToken(1, TOKEN)) bench.run(10) assert story(bench)[-1][:2] ==
-    end assert not bench.station.charging
+    bench.csms.override = blocked_in_events
+    bench.do(PlugIn(1))
+    bench.do(PresentToken(1, TOKEN))
+    bench.run(10)
+    assert story(bench)[-1][:2] == end
+    assert not bench.station.charging
 
 
 def test_a_token_that_turns_out_bad_may_only_suspend() -> None:
-    bench = booted(variables=(("TxCtrlr", "StopTxOnInvalidId", "false"),))
-    blocked = {"idTokenInfo": {"status": "Blocked"}}
-    bench.csms.override = lambda action, event: blocked if action == "TransactionEvent" and "idToken" in event
-    else {} bench.do(PlugIn(1)) bench.do(PresentToken(1, TOKEN)) bench.run(200) assert story(bench)[-1][2] ==
-    "SuspendedEVSE" assert energy(bench.events[-1]) == energy(bench.events[0])
+    bench = booted(variables=(Setting("TxCtrlr", "StopTxOnInvalidId", "false"),))
+    bench.csms.override = blocked_in_events
+    bench.do(PlugIn(1))
+    bench.do(PresentToken(1, TOKEN))
+    bench.run(200)
+    assert story(bench)[-1][2] == "SuspendedEVSE"
+    assert energy(bench.events[-1]) == energy(bench.events[0])
 
 
 def test_speed_makes_the_world_run_faster_but_not_the_wire() -> None:

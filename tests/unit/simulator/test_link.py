@@ -1,14 +1,15 @@
 from itertools import pairwise
 
+from simulator.config import Setting
 from simulator.inputs import Connected
 from simulator.notes import Refused
 
 from .bench import START, Bench, booted
 
 BACK_OFF = (
-    ("OCPPCommCtrlr", "RetryBackOffWaitMinimum", "10"),
-    ("OCPPCommCtrlr", "RetryBackOffRandomRange", "5"),
-    ("OCPPCommCtrlr", "RetryBackOffRepeatTimes", "3"),
+    Setting("OCPPCommCtrlr", "RetryBackOffWaitMinimum", "10"),
+    Setting("OCPPCommCtrlr", "RetryBackOffRandomRange", "5"),
+    Setting("OCPPCommCtrlr", "RetryBackOffRepeatTimes", "3"),
 )
 
 
