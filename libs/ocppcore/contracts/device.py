@@ -35,7 +35,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bytes: int | None = None
 
 
-class Automatic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class Automatic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What the CSMS may send to a station unasked."""
 
     provisioning: bool = False

@@ -147,12 +147,10 @@ def connection(view: View, context: Context) -> Outcome:
 
 def represent(state: StationState) -> dict[str, object]:
     """A station's registry entry as the API shows it: every field, never the credential."""
-    entry: dict[str, object] = {
-        name: msgspec.to_builtins(getattr(state, field))
-        for field, name in zip(state.__struct_fields__, state.__struct_encode_fields__, strict=True)
-    }
-    del entry["credential"], entry["deleted"]
-    return entry | {"passwordSet": state.credential is not None}
+    names = zip(state.__struct_fields__, state.__struct_encode_fields__, strict=True)
+    entry = {name: getattr(state, field) for field, name in names if field not in ("credential", "deleted")}
+    shown: dict[str, object] = msgspec.json.decode(msgspec.json.encode(entry))
+    return shown | {"passwordSet": state.credential is not None}
 
 
 def problem(status: int, title: str, detail: str) -> Result:

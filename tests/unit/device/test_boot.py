@@ -1,0 +1,113 @@
+"""BootNotification as the registry answers it (B01, B02, B03)."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from ocppcore import topics
+from ocppcore.contracts.device import PatchStation, PutStation, StationBooted, StationChanged, StationFields
+from ocppcore.v201 import BootNotificationResponse
+from services.device.parts import PARTS
+from services.device.projections import STATIONS
+from tests.support.given import NOW, World
+
+BOOT = {
+    "reason": "PowerUp",
+    "chargingStation": {
+        "model": "Model X",
+        "vendorName": "Vendor",
+        "serialNumber": "SN-9",
+        "firmwareVersion": "1.2",
+        "modem": {"iccid": "1", "imsi": "2"},
+        "customData": {"vendorId": "org.example", "anything": [1, 2.50]},
+    },
+}
+
+
+def world(**fields: object) -> World:
+    made = World("device", PARTS)
+    body = PutStation(identity="CS-1", fields=StationFields(**fields), spare="s")  # type: ignore[arg-type]
+    made.ask(PutStation.NAME, body, key="cs-1")
+    return made
+
+
+@pytest.mark.requirement("B01.FR.02")
+@pytest.mark.parametrize(
+    ("boot", "status", "interval"),
+    [("accepted", "Accepted", 300), ("pending", "Pending", 60), ("rejected", "Rejected", 60)],
+)
+def test_the_registry_answers(boot: str, status: str, interval: int) -> None:
+    outcome = world(boot=boot).call("BootNotification", BOOT)
+    assert isinstance(outcome.reply, BootNotificationResponse)
+    assert (outcome.reply.status, outcome.reply.interval, outcome.registration) == (status, interval, status)
+
+
+@pytest.mark.requirement("B01.FR.06")
+def test_the_answer_carries_the_present_time() -> None:
+    made = world()
+    made.now = NOW + 1234
+    reply = made.call("BootNotification", BOOT).reply
+    assert isinstance(reply, BootNotificationResponse)
+    assert reply.currentTime == datetime.fromtimestamp((NOW + 1234) / 1000, UTC)
+
+
+def test_the_interval_is_the_registrys() -> None:
+    for boot in ("accepted", "pending"):
+        reply = world(boot=boot, boot_interval=7).call("BootNotification", BOOT).reply
+        assert isinstance(reply, BootNotificationResponse)
+        assert reply.interval == 7
+
+
+def test_the_event_keeps_all_that_the_station_said_of_itself() -> None:
+    outcome = world().call("BootNotification", BOOT)
+    (event,) = outcome.events
+    assert isinstance(event, StationBooted)
+    assert (event.reason, event.status, event.cause) == ("PowerUp", "Accepted", "")
+    assert msgspec.json.decode(event.charging_station) == BOOT["chargingStation"]
+    assert b"2.5" in bytes(event.charging_station)
+
+
+@pytest.mark.parametrize("disabled", [True, False])
+def test_a_disabled_or_unknown_station_is_rejected(disabled: bool) -> None:
+    made = world(disabled=True) if disabled else World("device", PARTS)
+    outcome = made.call("BootNotification", BOOT)
+    assert isinstance(outcome.reply, BootNotificationResponse)
+    assert outcome.reply.status == "Rejected"
+    event = outcome.events[0]
+    assert isinstance(event, StationBooted)
+    assert event.cause == ("disabled" if disabled else "unregistered")
+    assert bool(made.rows(STATIONS)) is disabled
+
+
+def test_the_last_boot_answer_is_the_registration_until_the_next() -> None:
+    made = world(boot="pending")
+    made.call("BootNotification", BOOT)
+    made.ask(PatchStation.NAME, PatchStation(fields=StationFields(boot="accepted")), key="cs-1")
+    assert made.published(topics.STATIONS)[-1]["registration"] == "Pending"
+    outcome = made.call("BootNotification", BOOT)
+    assert [type(event) for event in outcome.events] == [StationBooted, StationChanged]
+    assert made.published(topics.STATIONS)[-1]["registration"] == "Accepted"
+    assert made.rows(STATIONS)[0]["registration"] == "Accepted"
+
+
+def test_a_boot_that_changes_nothing_publishes_no_state() -> None:
+    made = world()
+    before = len(made.records)
+    made.call("BootNotification", BOOT)
+    assert len(made.records) == before
+
+
+def test_the_row_shows_the_last_boot() -> None:
+    made = world()
+    made.call("BootNotification", BOOT)
+    (row,) = made.rows(STATIONS)
+    assert (row["vendor"], row["model"], row["serial_number"], row["firmware_version"]) == (
+        "Vendor",
+        "Model X",
+        "SN-9",
+        "1.2",
+    )
+    shown = msgspec.json.decode(str(row["last_boot"]))
+    assert (shown["at"], shown["status"], shown["reason"]) == ("2023-11-14T22:13:20.000Z", "Accepted", "PowerUp")
+    assert shown["chargingStation"] == BOOT["chargingStation"]

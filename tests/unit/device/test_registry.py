@@ -1,0 +1,165 @@
+"""The registry of stations: register, replace, patch, remove, and the state records that follow."""
+
+from msgspec import UNSET
+
+from ocppcore import topics
+from ocppcore.contracts.device import (
+    EvseSpec,
+    PatchStation,
+    PutStation,
+    RemoveStation,
+    StationChanged,
+    StationFields,
+    StationRegistered,
+    StationRemoved,
+)
+from services.device.domain.station import Station
+from services.device.parts import PARTS
+from services.device.projections import CONNECTORS, HISTORY, STATIONS
+from tests.support.given import World
+
+
+def world(**fields: object) -> World:
+    """A world with station CS-1 registered."""
+    made = World("device", PARTS)
+    made.ask(
+        PutStation.NAME,
+        PutStation(identity="CS-1", fields=StationFields(**fields), spare="spare-1"),  # type: ignore[arg-type]
+        key="cs-1",
+    )
+    return made
+
+
+def test_a_new_station_gets_the_spare_password_and_the_defaults() -> None:
+    made = World("device", PARTS)
+    outcome = made.ask(
+        PutStation.NAME, PutStation(identity="CS-1", fields=StationFields(), spare="spare"), key="cs-1", actor="me"
+    )
+    assert outcome.result is not None
+    assert outcome.result.status == 201
+    assert outcome.result.body == {
+        "id": "CS-1",
+        "securityProfile": 1,
+        "registration": "Accepted",
+        "disabled": False,
+        "allowUnauthenticated": False,
+        "boot": "accepted",
+        "bootInterval": None,
+        "serialNumber": None,
+        "evses": [],
+        "limits": {},
+        "automatic": {"provisioning": False, "localList": False, "desiredState": False},
+        "supports": {},
+        "zone": "",
+        "passwordSet": True,
+    }
+    assert [type(event) for event in made.events] == [StationRegistered]
+    assert made.events[0].actor == "me"  # type: ignore[attr-defined]
+    assert made.published(topics.STATIONS) == [
+        {"id": "CS-1", "securityProfile": 1, "credential": "spare", "registration": "Accepted"}
+    ]
+
+
+def test_a_chosen_password_is_taken_instead_of_the_spare_one() -> None:
+    made = world(credential="chosen")
+    assert made.published(topics.STATIONS)[-1]["credential"] == "chosen"
+
+
+def test_security_profile_3_needs_no_password() -> None:
+    made = world(security_profile=3)
+    assert made.published(topics.STATIONS)[-1]["credential"] is None
+
+
+def test_creating_a_station_that_exists_is_refused_whatever_its_case() -> None:
+    made = world()
+    outcome = made.ask(
+        PutStation.NAME, PutStation(identity="cs-1", fields=StationFields(), spare="s", create=True), key="cs-1"
+    )
+    assert outcome.result is not None
+    assert outcome.result.status == 409
+    assert outcome.events == ()
+
+
+def test_replacing_keeps_the_password_and_forgets_what_is_not_said_again() -> None:
+    made = world(serial_number="SN", boot="pending")
+    outcome = made.ask(
+        PutStation.NAME,
+        PutStation(identity="CS-1", fields=StationFields(zone="Europe/Berlin"), spare="spare-2"),
+        key="cs-1",
+    )
+    assert outcome.result is not None
+    assert outcome.result.status == 200
+    assert made.published(topics.STATIONS)[-1] == {
+        "id": "CS-1",
+        "securityProfile": 1,
+        "credential": "spare-1",
+        "registration": "Accepted",
+        "zone": "Europe/Berlin",
+    }
+
+
+def test_replacing_by_the_same_is_no_event() -> None:
+    made = world(serial_number="SN")
+    outcome = made.ask(
+        PutStation.NAME, PutStation(identity="CS-1", fields=StationFields(serial_number="SN"), spare="x"), key="cs-1"
+    )
+    assert outcome.events == ()
+
+
+def test_a_patch_sets_what_it_names_and_says_so() -> None:
+    made = world(serial_number="SN", evses=(EvseSpec(id=1),))
+    outcome = made.ask(
+        PatchStation.NAME, PatchStation(fields=StationFields(serial_number=None, credential="new")), key="cs-1"
+    )
+    (event,) = outcome.events
+    assert isinstance(event, StationChanged)
+    assert event.changed == ("credential", "serialNumber")
+    assert event.state.evses == (EvseSpec(id=1),)
+    assert made.published(topics.STATIONS)[-1]["credential"] == "new"
+    assert StationFields().credential is UNSET
+
+
+def test_an_unknown_station_cannot_be_patched_or_removed() -> None:
+    made = World("device", PARTS)
+    for name, body in (
+        (PatchStation.NAME, PatchStation(fields=StationFields(boot="pending"))),
+        (RemoveStation.NAME, RemoveStation()),
+    ):
+        outcome = made.ask(name, body, key="nobody")
+        assert outcome.result is not None
+        assert outcome.result.status == 404
+        assert outcome.events == ()
+
+
+def test_the_registry_decides_the_registration_until_the_first_boot() -> None:
+    made = world(boot="pending")
+    assert made.published(topics.STATIONS)[-1]["registration"] == "Pending"
+    made.ask(PatchStation.NAME, PatchStation(fields=StationFields(boot="rejected")), key="cs-1")
+    assert made.published(topics.STATIONS)[-1]["registration"] == "Rejected"
+
+
+def test_a_removed_station_leaves_its_history_and_nothing_else() -> None:
+    made = world()
+    made.connect()
+    made.call(
+        "StatusNotification",
+        {"timestamp": "2023-11-14T22:00:00Z", "connectorStatus": "Available", "evseId": 1, "connectorId": 1},
+    )
+    outcome = made.ask(RemoveStation.NAME, RemoveStation(), key="cs-1")
+    assert outcome.result is not None
+    assert outcome.result.status == 204
+    assert isinstance(outcome.events[0], StationRemoved)
+    last = made.published(topics.STATIONS)[-1]
+    assert (last["deleted"], last["credential"], last["id"]) == (True, None, "CS-1")
+    assert made.rows(STATIONS) == []
+    assert made.rows(CONNECTORS) == []
+    assert len(made.rows(HISTORY)) == 1
+    made.connect(connected=False)
+    assert made.state(Station, "cs-1") is None
+
+
+def test_the_row_shows_the_registry_and_never_the_credential() -> None:
+    made = world(serial_number="SN")
+    (row,) = made.rows(STATIONS)
+    assert (row["station"], row["identity"], row["serial_number"], row["connected"]) == ("cs-1", "CS-1", "SN", False)
+    assert "spare" not in str(row)
