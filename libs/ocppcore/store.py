@@ -7,6 +7,7 @@ and copies of other services' state; it knows no rule.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
 from ocppcore.log import StreamRecord, TopicPartition
@@ -41,10 +42,15 @@ class Table:
     def __hash__(self) -> int:
         return hash(self.name)
 
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        """Where the key's columns stand in a row."""
+        columns = list(self.columns)
+        return tuple(columns.index(column) for column in self.key)
+
     def key_of(self, row: tuple[Value, ...]) -> tuple[Value, ...]:
         """The key columns of a row given in column order."""
-        places = list(self.columns)
-        return tuple(row[places.index(column)] for column in self.key)
+        return tuple([row[place] for place in self.places])
 
 
 class Upsert(NamedTuple):

@@ -138,6 +138,7 @@ def partition_counts(cells: int, slots: int) -> dict[str, int]:
 COMPACTED = frozenset(topic.name for topic in TABLE if topic.compacted)
 
 
+@lru_cache(maxsize=1 << 17)
 def normalise(identifier: str) -> str:
     """The form under which identifierStrings compare: they are case-insensitive (OCPP 2.0.1 part 2, data types)."""
     return identifier.casefold()

@@ -139,9 +139,9 @@ class Batch:
     def get(self, kind: type[A], id_: str) -> A | None:
         key = StateKey(kind.KIND, id_)
         if key in self.changed:
-            return cast(A | None, self.changed[key][1])
+            return cast("A | None", self.changed[key][1])
         try:
-            return cast(A | None, self.cache[key])
+            return cast("A | None", self.cache[key])
         except KeyError:
             raise NotLoaded(need=(kind, id_)) from None
 
