@@ -69,3 +69,11 @@ def test_the_table_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         ACTIONS["Reset"].owner = "auth"  # type: ignore[misc]
     assert msgspec.structs.asdict(ACTIONS["Reset"])["owner"] == "device"
+
+
+def test_types_are_found_by_action() -> None:
+    for action in ACTIONS.values():
+        assert actions.request_type(action.name).__name__ == action.request
+        assert actions.response_type(action.name).__name__ == action.response
+    with pytest.raises(KeyError):
+        actions.request_type("Nonsense")
