@@ -36,7 +36,6 @@ from ocppcore.rpc import (
     judge_action,
     parse,
 )
-
 from services.gateway.domain.registration import ASKING, Gate
 
 STRAYS: Final = "device"
@@ -191,6 +190,11 @@ class Connection:
         if self._call_open:
             return min(self._call_deadline, self._command_deadline) if self._command else self._call_deadline
         return self._command_deadline if self._command else None
+
+    @property
+    def calling(self) -> bool:
+        """Whether a CALL of the station is in its turn."""
+        return self._call_id is not None
 
     @property
     def busy(self) -> bool:

@@ -8,6 +8,7 @@ remote starts and stops (B02.FR.05). The errata of 2025-09 take the general rule
 from typing import Final
 
 import msgspec
+
 from ocppcore.envelope import Registration
 
 BOOT: Final = "BootNotification"

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from ocppcore.envelope import OutFrame
 
+from ocppcore.envelope import OutFrame
 from services.gateway.domain.connection import Append, CannotOpen, Connection, Limits
 from tests.unit.gateway.talk import ORIGIN, T0, Talk, call, command, error, reply, result
 

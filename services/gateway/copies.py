@@ -1,0 +1,109 @@
+"""The gateway's copy of `device.stations`: credentials and registration of every station, in memory.
+
+Packed, so that 100,000 stations fit into 30 MB: a station is one entry of a dict, its value a few dozen bytes that
+are unpacked when the station connects.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+from ocppcore.contracts.device import StationState
+from ocppcore.envelope import Registration
+from ocppcore.log import Record
+
+log = structlog.get_logger(__name__)
+
+_REGISTRATIONS: Final[tuple[Registration, ...]] = ("Accepted", "Pending", "Rejected")
+
+
+class Station(NamedTuple):
+    """What a gateway knows of a station. `credential`: a stored form of `ocppcore.credentials`, "" for none."""
+
+    station: str
+    identity: str
+    security_profile: int
+    credential: str
+    disabled: bool
+    registration: Registration
+    allow_unauthenticated: bool
+
+    def admits_like(self, other: "Station | None") -> bool:
+        """Whether what admits this station's connections is the same in `other`."""
+        return other is not None and (self.credential, self.disabled, self.security_profile) == (
+            other.credential,
+            other.disabled,
+            other.security_profile,
+        )
+
+
+class StationsCopy:
+    """Feed it every record of the topic, in order per partition. Positions tell how far it has come."""
+
+    def __init__(self) -> None:
+        self._packed: dict[str, bytes] = {}
+        self._positions: dict[int, int] = {}
+        self._moved = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def start(self, positions: Mapping[int, int]) -> None:
+        """Reading begins at these positions (partition -> position)."""
+        self._positions = dict(positions)
+
+    def apply(self, record: Record) -> tuple[Station | None, Station | None]:
+        """Fold a record; what the station was before and is now. One that cannot be read closes the station out."""
+        before = self.find(record.key)
+        try:
+            state = msgspec.json.decode(record.value, type=StationState)
+        except msgspec.DecodeError as error:
+            log.error("station cannot be read, it is shut out", station=record.key, error=str(error))
+            state = None
+        if state is None or state.deleted:
+            self._packed.pop(record.key, None)
+        else:
+            self._packed[record.key] = _pack(record.key, state)
+        self._positions[record.partition] = record.position + 1
+        self._moved.set()
+        self._moved = asyncio.Event()
+        return before, self.find(record.key)
+
+    def find(self, station: str) -> Station | None:
+        """The station of a normalised id."""
+        packed = self._packed.get(station)
+        return None if packed is None else _unpack(station, packed)
+
+    def has_reached(self, ends: Mapping[int, int]) -> bool:
+        """Whether everything before these ends (partition -> position) is folded."""
+        return all(self._positions.get(partition, 0) >= end for partition, end in ends.items())
+
+    async def reach(self, ends: Mapping[int, int], wait_s: float) -> bool:
+        """Wait until `has_reached`, at most `wait_s`; whether it has."""
+        try:
+            async with asyncio.timeout(wait_s):
+                while not self.has_reached(ends):
+                    await self._moved.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(tuple[str, str, int, int])
+
+
+def _pack(key: str, state: StationState) -> bytes:
+    identity = "" if state.id == key else state.id
+    flags = state.disabled | state.allow_unauthenticated << 1 | _REGISTRATIONS.index(state.registration) << 2
+    return _encoder.encode((identity, state.credential or "", state.security_profile, flags))
+
+
+def _unpack(key: str, packed: bytes) -> Station:
+    identity, credential, profile, flags = _decoder.decode(packed)
+    return Station(
+        key, identity or key, profile, credential, bool(flags & 1), _REGISTRATIONS[flags >> 2], bool(flags & 2)
+    )
