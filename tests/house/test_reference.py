@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from scripts.gen_reference import PAGES, default, service_settings
 
 from ocppcore.settings import BaseServiceSettings, variables
+from scripts.gen_reference import PAGES, default, service_settings
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
