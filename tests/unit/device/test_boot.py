@@ -8,8 +8,8 @@ import pytest
 from ocppcore import topics
 from ocppcore.contracts.device import PatchStation, PutStation, StationBooted, StationChanged, StationFields
 from ocppcore.v201 import BootNotificationResponse
-from services.device.parts import PARTS
 from services.device.projections import STATIONS
+from services.device.service import PARTS
 from tests.support.given import NOW, World
 
 BOOT = {

@@ -8,8 +8,8 @@ import pytest
 from ocppcore.contracts.device import PutStation, StationConnected, StationDisconnected, StationFields
 from ocppcore.v201 import HeartbeatResponse
 from services.device.domain.contact import CONTACTS
-from services.device.parts import PARTS
 from services.device.projections import STATIONS
+from services.device.service import PARTS
 from tests.support.given import NOW, World
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ocppcore.v201 import DataTransferResponse
-from services.device.parts import PARTS
+from services.device.service import PARTS
 from tests.support.given import World
 
 AT = "2023-11-14T22:00:00Z"

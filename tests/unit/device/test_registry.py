@@ -14,8 +14,8 @@ from ocppcore.contracts.device import (
     StationRemoved,
 )
 from services.device.domain.station import Station
-from services.device.parts import PARTS
 from services.device.projections import CONNECTORS, HISTORY, STATIONS
+from services.device.service import PARTS
 from tests.support.given import World
 
 

@@ -6,8 +6,8 @@ from ocppcore.contracts.device import ConnectorStatusChanged, PutStation, Statio
 from ocppcore.v201 import NotifyEventResponse, StatusNotificationResponse
 from services.device.domain import connector
 from services.device.domain.station import Station
-from services.device.parts import PARTS
 from services.device.projections import CONNECTORS, HISTORY
+from services.device.service import PARTS
 from tests.support.given import World
 
 T1, T2 = "2023-11-14T22:00:00Z", "2023-11-14T22:05:00.5Z"

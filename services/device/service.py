@@ -1,10 +1,11 @@
-"""The device service as data: what it takes, decides, folds and shows."""
+"""The device service as data for the engine."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from ocppcore import standard, topics
 from ocppcore.contracts import device as contract
-from ocppcore.service import ConnectionHandler, Drop, Event, Fold, Need, Part, Put, RequestHandler, View
+from ocppcore.service import ConnectionHandler, Drop, Event, Fold, Need, Part, Put, RequestHandler, Service, View
 from services.device import projections
 from services.device.actions import ROUTES
 from services.device.domain import connector, station
@@ -77,5 +78,11 @@ PARTS: Final = (
         ),
         aggregates=(station.Station, connector.Connector, Contact),
         tables=(*projections.TABLES, CONTACTS),
+        copies=(topics.APIKEYS,),
     ),
 )
+
+
+def build() -> Service:
+    """The whole service."""
+    return standard.build("device", PARTS)

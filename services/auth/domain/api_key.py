@@ -1,0 +1,58 @@
+"""API keys: who may use the HTTP APIs, as viewer, operator or admin. Only the stored form of a key is ever here."""
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from ocppcore.clock import to_rfc3339
+from ocppcore.contracts.auth import ApiKeyCreated, ApiKeyRevoked, ApiKeyState, PutApiKey, RevokeApiKey
+from ocppcore.service import Aggregate, Context, Drop, Need, Outcome, Put, Result, View
+from services.auth.domain.token import problem
+
+
+class ApiKey(Aggregate, frozen=True, kw_only=True):
+    """id = the key's id, which is no secret."""
+
+    KIND: ClassVar[str] = "ApiKey"
+    state: ApiKeyState
+
+
+def needs(id_: str) -> Sequence[Need]:
+    return ((ApiKey, id_),)
+
+
+def put(wanted: PutApiKey, view: View, context: Context) -> Outcome:
+    """Create, or replace under the same id: 201, 200. The same once more is no event."""
+    old = view.get(ApiKey, wanted.id)
+    state = ApiKeyState(
+        id=wanted.id,
+        hash=wanted.hash,
+        scope=wanted.scope,
+        name=wanted.name,
+        created_at=old.state.created_at if old and old.state.hash == wanted.hash else context.now,
+    )
+    result = Result(200 if old else 201, represent(state))
+    if old is not None and old.state == state:
+        return Outcome(result=result)
+    return Outcome((ApiKeyCreated(at=context.now, state=state, actor=context.actor),), result=result)
+
+
+def revoke(_: RevokeApiKey, view: View, context: Context) -> Outcome:
+    """It opens nothing from now on: 204, 404."""
+    old = view.get(ApiKey, context.station)
+    if old is None:
+        return Outcome(result=problem(404, "Unknown API key", f"no API key has the id {context.station}"))
+    revoked = ApiKeyRevoked(at=context.now, id=old.state.id, scope=old.state.scope, actor=context.actor)
+    return Outcome((revoked,), result=Result(204))
+
+
+def represent(state: ApiKeyState) -> dict[str, object]:
+    """A key as the API shows it: never its hash."""
+    return {"id": state.id, "scope": state.scope, "name": state.name, "createdAt": to_rfc3339(state.created_at)}
+
+
+def evolve(event: ApiKeyCreated, _: View) -> Iterable[Put]:
+    yield Put(event.state.id, ApiKey(state=event.state))
+
+
+def evolve_revoked(event: ApiKeyRevoked, _: View) -> Iterable[Drop]:
+    yield Drop(ApiKey, event.id)

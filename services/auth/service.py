@@ -1,0 +1,82 @@
+"""The auth service as data for the engine."""
+
+from ocppcore import standard, topics
+from ocppcore.contracts import auth as contract
+from ocppcore.pseudonym import Pseudonyms
+from ocppcore.service import Fold, Part, RequestHandler, Service
+from services.auth import projections
+from services.auth.actions import routes
+from services.auth.actions.authorize import Authorize
+from services.auth.domain import api_key, token
+
+
+def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ...]:
+    """Tokens with what stations ask about them, and API keys."""
+    tokens = Part(
+        actions=routes(Authorize(pseudonyms, master_pass_group)),
+        requests=(
+            RequestHandler(
+                contract.PutToken.NAME, contract.PutToken, token.put, lambda _, key: token.needs(key), token.lookups
+            ),
+            RequestHandler(
+                contract.RemoveToken.NAME, contract.RemoveToken, token.remove, lambda _, key: token.needs(key)
+            ),
+        ),
+        folds=(
+            Fold(
+                contract.TokenRegistered,
+                evolve=token.evolve,
+                project=projections.project_token,
+                derive=projections.derive_token,
+            ),
+            Fold(
+                contract.TokenChanged,
+                evolve=token.evolve,
+                project=projections.project_token,
+                derive=projections.derive_token,
+            ),
+            Fold(
+                contract.TokenRemoved,
+                evolve=token.evolve_removed,
+                project=projections.project_removed,
+                derive=projections.derive_token_removed,
+            ),
+            Fold(contract.AuthorizationDecided),
+            Fold(contract.CertificateSigningRefused),
+            Fold(contract.ContractCertificateRefused),
+            Fold(contract.CertificateStatusRefused),
+        ),
+        aggregates=(token.Token, token.DriverKey),
+        tables=(projections.TOKENS,),
+        copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS),
+    )
+    api_keys = Part(
+        requests=(
+            RequestHandler(contract.PutApiKey.NAME, contract.PutApiKey, api_key.put, lambda _, key: api_key.needs(key)),
+            RequestHandler(
+                contract.RevokeApiKey.NAME, contract.RevokeApiKey, api_key.revoke, lambda _, key: api_key.needs(key)
+            ),
+        ),
+        folds=(
+            Fold(
+                contract.ApiKeyCreated,
+                evolve=api_key.evolve,
+                project=projections.project_api_key,
+                derive=projections.derive_api_key,
+            ),
+            Fold(
+                contract.ApiKeyRevoked,
+                evolve=api_key.evolve_revoked,
+                project=projections.project_revoked,
+                derive=projections.derive_revoked,
+            ),
+        ),
+        aggregates=(api_key.ApiKey,),
+        tables=(projections.API_KEYS,),
+    )
+    return tokens, api_keys
+
+
+def build(pseudonyms: Pseudonyms, master_pass_group: str = "") -> Service:
+    """The whole service."""
+    return standard.build("auth", parts(pseudonyms, master_pass_group))
