@@ -229,7 +229,7 @@ class _Jars:
 
     def _command(self, *arguments: str) -> list[str]:
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-        return [self._java, "-XX:-UsePerfData", quiet, "-cp", f"{self._jars}{os.sep}*", *arguments]
+        return [self._java, "-XX:+UseSerialGC", "-XX:-UsePerfData", quiet, "-cp", f"{self._jars}{os.sep}*", *arguments]
 
     async def _format(self) -> None:
         cluster_id = urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")

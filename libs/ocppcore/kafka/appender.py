@@ -23,6 +23,10 @@ from ocppcore.log import LogUnavailable, TopicPartition
 BATCH_BYTES = 262_144
 CLOSE_S = 10.0
 
+PACE_S = 0.003
+PACED_BYTES_MAX = 65_536
+"""A broker gets requests at least `PACE_S` apart until so much waits: a request costs far more than its records."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -112,6 +116,9 @@ class Appender:
         self._ready: dict[_Lane, None] = {}
         self._under_way: dict[_Lane, None] = {}
         self._busy: dict[int | None, int] = {}
+        self._under_way_bytes = 0
+        self._sent_at: dict[int | None, float] = {}
+        self._rest: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -181,11 +188,13 @@ class Appender:
                 lane = self._lane(entry.partition)
                 lane.waiting.append((call, index))
                 self._ready[lane] = None
+            self._idle.clear()
             self._wake()
 
     def _wake(self) -> None:
-        self._idle.clear()
-        self._work.set()
+        """Let the sender look, unless it rests until its timer and too little waits to wake it before."""
+        if self._rest is None or self._is_full():
+            self._work.set()
         if self._sender is None or self._sender.done():
             self._sender = asyncio.get_running_loop().create_task(self._send_for_ever(), name="kafka-appender")
 
@@ -216,6 +225,22 @@ class Appender:
                     ) from None
         self._work.clear()
 
+    def _is_full(self) -> bool:
+        return self.in_flight_bytes - self._under_way_bytes >= PACED_BYTES_MAX
+
+    def _rest_until(self, due: float) -> None:
+        if self._rest is None:
+            self._rest = asyncio.get_running_loop().call_at(due, self._rested)
+
+    def _end_rest(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+
+    def _rested(self) -> None:
+        self._rest = None
+        self._work.set()
+
     def _deadline(self) -> float | None:
         """The loop's time at which the oldest batch has taken too long."""
         oldest = next(iter(self._under_way), None)
@@ -229,6 +254,8 @@ class Appender:
             self._producer = await self._cluster.connect(self._make_producer)
         producer = self._producer
         loop = asyncio.get_running_loop()
+        now = loop.time()
+        full = self._is_full()
         idle_nodes: set[int | None] = set()
         for lane in tuple(self._ready):
             if self._producer is not producer:
@@ -236,13 +263,18 @@ class Appender:
             node = producer.client.cluster.leader_for_partition(lane.partition)
             if lane.batch is not None or (self._busy.get(node) and node not in idle_nodes):
                 continue
+            if node not in idle_nodes and not full and now < (due := self._sent_at.get(node, 0.0) + PACE_S):
+                self._rest_until(due)
+                continue
             idle_nodes.add(node)
-            batch = _Batch(producer.create_batch(), node, loop.time())
+            self._sent_at[node] = now
+            batch = _Batch(producer.create_batch(), node, now)
             lane.fill(batch)
             if not lane.waiting:
                 del self._ready[lane]
             self._under_way[lane] = None
             self._busy[node] = self._busy.get(node, 0) + 1
+            self._under_way_bytes += batch.size
             await self._send(producer, lane, batch)
 
     async def _send(self, producer: AIOKafkaProducer, lane: _Lane, batch: _Batch) -> None:
@@ -271,7 +303,7 @@ class Appender:
             call.place(index, base + offset)
         self._admit()
         if self._ready:
-            self._work.set()
+            self._wake()
         elif not self._under_way and not self._queue:
             self._idle.set()
 
@@ -279,6 +311,7 @@ class Appender:
         lane.batch = None
         del self._under_way[lane]
         self._busy[batch.node] -= 1
+        self._under_way_bytes -= batch.size
         self.in_flight_bytes -= batch.size
 
     def _fail(self, error: LogUnavailable) -> None:
@@ -295,6 +328,8 @@ class Appender:
         self._ready.clear()
         self._under_way.clear()
         self._busy.clear()
+        self._under_way_bytes = 0
+        self._end_rest()
         self.in_flight_bytes = 0
         self._idle.set()
         if self._producer is not None:

@@ -71,6 +71,8 @@ class KafkaLog(Log):
             record_bytes_max=self._record_bytes_max,
         )
         await declare_topics(self._cluster, plan)
+        # A new partition's broker may not know yet that it leads it: this asks until it does.
+        await self.ends([TopicPartition(topic, partition) for topic, n in partitions.items() for partition in range(n)])
 
     async def identity(self) -> str:
         """The first record of a topic of its own; each under another key, so that compaction keeps the first."""
@@ -122,14 +124,12 @@ class KafkaLog(Log):
 
     def _entry(self, record: NewRecord | StreamRecord, headers: Headers, number: int | None) -> Entry:
         key = record.key.encode()
-        encoded = [(name, value.encode()) for name, value in headers.items()]
-        size = len(key) + len(record.value) + RECORD_OVERHEAD_BYTES
-        for name, value in encoded:
-            size += len(name) + len(value)
+        texts = list(map(str.encode, headers.values()))
+        size = RECORD_OVERHEAD_BYTES + len(key) + len(record.value) + sum(map(len, headers)) + sum(map(len, texts))
         if size > self._record_bytes_max:
             raise RecordTooLarge(f"{record.topic}: {size} bytes, the limit is {self._record_bytes_max}")
         partition = TopicPartition(self._prefix + record.topic, record.partition)
-        return Entry(partition, key, record.value or None, encoded, size, number)
+        return Entry(partition, key, record.value or None, list(zip(headers, texts, strict=True)), size, number)
 
     async def _offsets(self, partitions: Sequence[TopicPartition], question: str) -> dict[TopicPartition, int]:
         if not partitions:

@@ -1,44 +1,36 @@
-"""The reading side: a consumer without a group, on partitions and positions that the caller gives."""
+"""The reading side: partitions from positions that the caller gives, in turns over the partitions."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer  # type: ignore[import-untyped]
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError  # type: ignore[import-untyped]
+from aiokafka.client import AIOKafkaClient  # type: ignore[import-untyped]
+from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from aiokafka.structs import TopicPartition as KafkaPartition  # type: ignore[import-untyped]
 
-from ocppcore.kafka.cluster import Cluster, stop
-from ocppcore.log import PositionLost, Reader, Record, TopicPartition
-
-FETCH_BYTES_MAX = 8_388_608
-PARTITION_FETCH_BYTES_MAX = 262_144
-BROKER_WAIT_MS = 250
-"""How long the broker holds a fetch that finds nothing: a new assignment waits for it."""
-
-SILENCE_S = 10.0
-"""After so long without a record the reader asks whether the cluster is still there."""
+from ocppcore.kafka.cluster import Cluster
+from ocppcore.kafka.fetcher import Chunk, Fetcher
+from ocppcore.log import LogUnavailable, PositionLost, Reader, Record, TopicPartition
 
 OUT_OF_RANGE_RETRIES_MAX = 40
+RETRY_S = 0.25
 
 Range = Callable[[Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
 
 
 class KafkaReader(Reader):
-    """Buffers what the consumer fetched (at most two fetches' worth) and hands it out in turns over the partitions."""
+    """Decodes what its fetcher buffers; a new assignment drops the buffers and begins with a new fetcher."""
 
     def __init__(self, cluster: Cluster, prefix: str, starts: Range, ends: Range) -> None:
         self._cluster = cluster
         self._prefix = prefix
         self._starts = starts
         self._ends = ends
-        self._consumer: AIOKafkaConsumer | None = None
         self._asked: dict[TopicPartition, int] | None = None
-        self._positions: dict[TopicPartition, int] = {}
-        self._buffers: dict[KafkaPartition, deque[Any]] = {}
-        self._heard_at = 0.0
-        self._probe: asyncio.Task[Any] | None = None
+        self._begun: dict[KafkaPartition, int] = {}
+        self._client: _Client | None = None
+        self._fetcher: Fetcher | None = None
+        self._decoding: dict[KafkaPartition, tuple[Chunk, Iterator[Any]]] = {}
         self._out_of_range = 0
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -48,117 +40,126 @@ class KafkaReader(Reader):
         loop = asyncio.get_running_loop()
         end = loop.time() + wait_s
         await self._apply_assignment()
-        if not self._positions:
+        fetcher = self._fetcher
+        if fetcher is None:
             await asyncio.sleep(wait_s)
             return []
         while True:
-            await self._fill(0 if self._buffers else max(0.0, end - loop.time()))
-            if self._buffers:
-                return self._take(max_records)
-            if loop.time() >= end:
+            fetcher.arrived.clear()
+            if records := self._take(fetcher, max_records):
+                return records
+            if fetcher.failure is not None:
+                raise LogUnavailable(*fetcher.failure.args)
+            if fetcher.out_of_range:
+                await self._judge(fetcher)
+            try:
+                async with asyncio.timeout_at(end):
+                    await fetcher.arrived.wait()
+            except TimeoutError:
                 return []
 
     async def close(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if self._probe is not None:
-            self._probe.cancel()
-            await asyncio.gather(self._probe, return_exceptions=True)
-        if consumer is not None:
-            await stop(consumer)
+        await self._drop_fetcher()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.stop()
 
     async def _apply_assignment(self) -> None:
         if self._asked is None:
             return
-        if self._consumer is None and self._asked:
-            self._consumer = await self._cluster.connect(self._make_consumer)
-        # From here on without an await: the consumer must not fetch between assign and seek.
+        if self._client is None and self._asked:
+            self._client = await self._cluster.connect(lambda: _Client(self._cluster))
+        await self._drop_fetcher()
         asked, self._asked = self._asked, None
-        self._buffers.clear()
-        self._positions = asked
-        self._heard_at = asyncio.get_running_loop().time()
-        if self._consumer is None:
-            return
-        wanted = {KafkaPartition(self._prefix + tp.topic, tp.partition): at for tp, at in asked.items()}
-        self._consumer.assign(list(wanted))
-        for partition, position in wanted.items():
-            self._consumer.seek(partition, position)
+        if self._client is not None and asked:
+            self._begun = {KafkaPartition(self._prefix + tp.topic, tp.partition): at for tp, at in asked.items()}
+            self._fetcher = Fetcher(self._cluster, self._client.kafka, self._begun)
 
-    async def _fill(self, wait_s: float) -> None:
-        """Take over what the consumer has for partitions whose buffer is empty, waiting for the first record."""
-        consumer = self._consumer
-        assert consumer is not None, "a fetch of assigned partitions has a consumer"
-        empty = [partition for partition in consumer.assignment() if partition not in self._buffers]
-        if not empty:
-            return
-        self._check_silence()
-        try:
-            fetched = await consumer.getmany(*(empty if self._buffers else ()), timeout_ms=max(0, round(wait_s * 1000)))
-        except OffsetOutOfRangeError as error:
-            await self._judge_positions(error)
-        except KafkaError as error:
-            raise self._cluster.unavailable(error) from error
-        else:
-            # No await since the consumer moved its positions: a cancelled fetch loses nothing.
-            self._buffers.update((partition, deque(records)) for partition, records in fetched.items() if records)
-            if fetched:
-                self._heard_at = asyncio.get_running_loop().time()
-                self._out_of_range = 0
+    async def _drop_fetcher(self) -> None:
+        fetcher, self._fetcher = self._fetcher, None
+        self._decoding.clear()
+        self._out_of_range = 0
+        if fetcher is not None:
+            await fetcher.close()
 
-    def _take(self, max_records: int) -> list[Record]:
-        """Records in equal shares over the buffered partitions; who had a turn goes to the end."""
+    def _take(self, fetcher: Fetcher, max_records: int) -> list[Record]:
+        """Records in equal shares over the partitions that have some; who had a turn goes to the end.
+
+        Without an await, so that a cancelled fetch loses nothing.
+        """
         taken: list[Record] = []
-        while self._buffers and len(taken) < max_records:
-            share = max(1, (max_records - len(taken)) // len(self._buffers))
-            for partition in tuple(self._buffers)[: max_records - len(taken)]:
-                buffer = self._buffers.pop(partition)
-                taken += [self._record(buffer.popleft()) for _ in range(min(share, len(buffer)))]
-                if buffer:
-                    self._buffers[partition] = buffer
+        while fetcher.chunks and len(taken) < max_records:
+            share = max(1, (max_records - len(taken)) // len(fetcher.chunks))
+            for partition in tuple(fetcher.chunks):
+                if len(taken) >= max_records:
+                    break
+                self._take_from(fetcher, partition, min(share, max_records - len(taken)), taken)
         return taken
 
-    def _record(self, record: Any) -> Record:
-        topic = record.topic[len(self._prefix) :]
-        self._positions[TopicPartition(topic, record.partition)] = record.offset + 1
-        return Record(
-            topic,
-            record.partition,
-            record.offset,
-            (record.key or b"").decode(),
-            record.value or b"",
-            {name: value.decode() for name, value in record.headers},
-            record.timestamp,
-        )
+    def _take_from(self, fetcher: Fetcher, partition: KafkaPartition, count: int, taken: list[Record]) -> None:
+        chunks = fetcher.chunks.pop(partition)
+        topic, number = partition.topic[len(self._prefix) :], partition.partition
+        wanted = len(taken) + count
+        while chunks and len(taken) < wanted:
+            chunk, records = self._decoder(partition, chunks[0])
+            try:
+                for record in records:
+                    taken.append(_record(topic, number, record))
+                    if len(taken) >= wanted:
+                        break
+                else:
+                    chunks.popleft()
+                    del self._decoding[partition]
+                    fetcher.consumed(chunk)
+            except KafkaError as error:
+                raise self._cluster.unavailable(f"{topic}, {number}: {error}") from error
+        if chunks:
+            fetcher.chunks[partition] = chunks
 
-    async def _judge_positions(self, error: OffsetOutOfRangeError) -> None:
-        """Lost, or a broker that has just come up and does not know its end yet (then it is asked again)."""
-        asked = {TopicPartition(tp.topic[len(self._prefix) :], tp.partition): at for tp, at in error.args[0].items()}
-        starts, ends = await self._starts(tuple(asked)), await self._ends(tuple(asked))
-        for tp, position in asked.items():
+    def _decoder(self, partition: KafkaPartition, chunk: Chunk) -> tuple[Chunk, Iterator[Any]]:
+        decoding = self._decoding.get(partition)
+        if decoding is None:
+            decoding = self._decoding[partition] = (chunk, chunk.records(self._begun[partition]))
+        return decoding
+
+    async def _judge(self, fetcher: Fetcher) -> None:
+        """Lost, or refused by a broker that has just come up and does not know its end yet: then it is asked again."""
+        refused = {
+            TopicPartition(tp.topic[len(self._prefix) :], tp.partition): at for tp, at in fetcher.out_of_range.items()
+        }
+        starts, ends = await self._starts(tuple(refused)), await self._ends(tuple(refused))
+        for tp, position in refused.items():
             if not starts[tp] <= position <= ends[tp]:
-                raise PositionLost(
-                    f"{tp.topic} partition {tp.partition} holds positions {starts[tp]} to {ends[tp]}, asked: {position}"
-                )
+                held = f"positions {starts[tp]} to {ends[tp]}"
+                raise PositionLost(f"{tp.topic} partition {tp.partition} holds {held}, asked for {position}")
         self._out_of_range += 1
         if self._out_of_range > OUT_OF_RANGE_RETRIES_MAX:
-            raise self._cluster.unavailable(f"position refused although in range: {asked}")
-        await asyncio.sleep(BROKER_WAIT_MS / 1000)
+            raise self._cluster.unavailable(f"positions refused although in range: {refused}")
+        await asyncio.sleep(RETRY_S)
+        for partition in tuple(fetcher.out_of_range):
+            fetcher.retry(partition)
 
-    def _check_silence(self) -> None:
-        """The consumer hides an outage; so ask beside it, and raise once the cluster's patience has ended."""
-        if self._probe is not None and self._probe.done():
-            probe, self._probe = self._probe, None
-            probe.result()
-        now = asyncio.get_running_loop().time()
-        if self._probe is None and now - self._heard_at > SILENCE_S:
-            self._heard_at = now
-            self._probe = asyncio.ensure_future(self._ends((next(iter(self._positions)),)))
 
-    def _make_consumer(self) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(
-            **self._cluster.options(),
-            auto_offset_reset="none",
-            enable_auto_commit=False,
-            fetch_max_bytes=FETCH_BYTES_MAX,
-            max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
-            fetch_max_wait_ms=BROKER_WAIT_MS,
-        )
+def _record(topic: str, partition: int, record: Any) -> Record:
+    return Record(
+        topic,
+        partition,
+        record.offset,
+        (record.key or b"").decode(),
+        record.value or b"",
+        {name: value.decode() for name, value in record.headers},
+        record.timestamp,
+    )
+
+
+class _Client:
+    """aiokafka's bare client, started and stopped like its others."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.kafka = AIOKafkaClient(**cluster.options())
+
+    async def start(self) -> None:
+        await self.kafka.bootstrap()
+
+    async def stop(self) -> None:
+        await self.kafka.close()
