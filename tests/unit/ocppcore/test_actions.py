@@ -5,6 +5,7 @@ from importlib.resources import files
 
 import msgspec
 import pytest
+
 from ocppcore import actions
 from ocppcore.actions import ACTIONS, Direction
 

@@ -5,6 +5,7 @@ import time
 
 import orjson
 import pytest
+
 from ocppcore import rpc
 from ocppcore.rpc import Call, CallError, CallResult, ErrorCode, Malformed
 
