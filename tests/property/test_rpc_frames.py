@@ -7,6 +7,7 @@ repeats a failing run of the mutator or tries another one.
 import json
 import os
 import random
+import re
 from typing import Any
 
 from hypothesis import given, settings
@@ -32,8 +33,9 @@ REAL = (
     b'[3,"s",{"payload":"e30","protected":"e30","signature":"c2ln"}]',
     b'[4,"162376037","NotSupported","SetDisplayMessageRequest not implemented",{}]',
     b'[5,"x","y",{"deep":[[[[[[[[[[]]]]]]]]]]}]',
-    b'[2,"d","DataTransfer",{"data":' + b"[" * 29 + b"1" + b"]" * 29 + b"}]",
+    b'[2,"d","DataTransfer",{"data":' + b"[" * 30 + b"1" + b"]" * 30 + b"}]",
     b'[3,"d",{"data":' + b'{"a":' * 30 + b"1" + b"}" * 30 + b"}]",
+    b'[2,"e","DataTransfer",{"data":' + b'[{"a":' * 15 + b"[1]" + b"}]" * 15 + b"}]",
 )
 SPLICES = (
     *(b"[", b"]", b"{", b"}", b",", b":", b'"', b"\\", b" ", b"\n", b"\x00", b"\xff", b"\xc3", b"\xed\xa0\x80"),
@@ -41,6 +43,7 @@ SPLICES = (
     *(b'"x",', b"{},", b"[],", b'"\\ud800"', b'"\\udc00\\ud800"', b"\\u0000", b'"-Signed"', b'"a":1,', b"[[[[[[[["),
     *(b'"' + b"i" * 36 + b'"', b'"' + b"i" * 37 + b'"', b'"' + "é".encode() * 36 + b'"', b'""', b"\xef\xbb\xbf"),
 )
+PLAINLY_AN_ANSWER = re.compile(rb'\s*\[\s*[34]\s*,\s*"[a-z0-9]{1,36}"')
 
 
 class NotJson(Exception):
@@ -93,6 +96,7 @@ def judge_unreadable(frame: bytes, found: rpc.Frame, *, deep: bool = False) -> N
     if found.reply is None:
         assert frame.strip()[1:].strip()[:1] in (b"3", b"4")
         return
+    assert PLAINLY_AN_ANSWER.match(frame) is None
     assert found.reply.code == ErrorCode.RPC_FRAMEWORK_ERROR
     assert found.reply.message_id == (found.message_id or "-1")
     too_deep = "deeper" in found.reason
