@@ -1,0 +1,1 @@
+"""PostgreSQL as log and as the services' store: adapters over asyncpg, with their SQL beside them."""
