@@ -266,6 +266,7 @@ class Station:
             return
         self.note(FaultInjected(kind))
         self.hang_up()
+        self._actions.abrupt = True
         self.set_timer("dial", 0, for_ms)
 
     def _offline_ms(self) -> int:
