@@ -24,8 +24,8 @@ NOW = "2026-01-01T00:00:00.000Z"
 class FakeCsms:
     """`calls`: (station, action, payload) as received; `opened`: connections per station; `sources`: client
     addresses. Set `refuse` (HTTP status), `delay_s`, `silent` (answers nothing), `drop_after` (closes a
-    connection after so many CALLs, unanswered), `token_status`, `boot_status`, `interval_s` as the test
-    needs."""
+    connection after so many CALLs, unanswered), `token_status`, `boot_status`, `interval_s`, `answers` (by
+    action) as the test needs."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -42,8 +42,9 @@ class FakeCsms:
         self.token_status = "Accepted"
         self.boot_status = "Accepted"
         self.interval_s = 300
+        self.answers: dict[str, Json] = {}
         self.malformed = 0
-        self._answers: dict[str, asyncio.Future[list[Any]]] = {}
+        self._asked: dict[str, asyncio.Future[list[Any]]] = {}
         self._changed = asyncio.Event()
         self._server: Server | None = None
 
@@ -67,8 +68,8 @@ class FakeCsms:
 
     async def ask(self, station_id: str, action: str, payload: Json) -> list[Any]:
         """Sends a CALL; returns the whole CALLRESULT or CALLERROR frame."""
-        message_id = f"ask-{len(self._answers)}"
-        self._answers[message_id] = answer = asyncio.get_running_loop().create_future()
+        message_id = f"ask-{len(self._asked)}"
+        self._asked[message_id] = answer = asyncio.get_running_loop().create_future()
         await self.stations[station_id].send(orjson.dumps([2, message_id, action, payload]), text=True)
         return await answer
 
@@ -126,12 +127,14 @@ class FakeCsms:
                 if not self.silent:
                     await asyncio.sleep(self.delay_s)
                     await ws.send(orjson.dumps([3, message_id, self._answer(action, payload)]), text=True)
-            case [3 | 4, str(message_id), *_] if message_id in self._answers:
-                self._answers[message_id].set_result(frame)
+            case [3 | 4, str(message_id), *_] if message_id in self._asked:
+                self._asked[message_id].set_result(frame)
             case _:
                 self.malformed += 1
 
     def _answer(self, action: str, payload: Json) -> Json:
+        if action in self.answers:
+            return self.answers[action]
         match action:
             case "BootNotification":
                 return {"currentTime": NOW, "interval": self.interval_s, "status": self.boot_status}

@@ -51,12 +51,9 @@ async def test_all_faults_together_lose_nothing() -> None:
         assert all(seq_nos == set(range(len(seq_nos))) for seq_nos in seen.values())
 
 
-async def test_a_csms_that_answers_nothing_breaks_promises() -> None:
+async def test_a_csms_that_does_not_judge_the_token_breaks_a_promise() -> None:
     async with FakeCsms() as csms:
-        original = csms._answer
-        csms._answer = lambda action, payload: (  # type: ignore[method-assign]
-            {} if action == "TransactionEvent" else original(action, payload)
-        )
+        csms.answers["TransactionEvent"] = {}
         (summary, code), out = await simulate(csms, duration_s=2.0, drain_s=1.0)
         assert code == BROKEN
         assert any("idTokenInfo" in line for line in summary.broken)
