@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener  # type: ignore
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 
-from ocppcore.kafka.cluster import Cluster, stop
+from ocppcore.kafka.cluster import RETRY_S, Cluster, stop
 from ocppcore.log import LogUnavailable, Membership
 
 HEARTBEATS_PER_SESSION = 4
@@ -44,7 +44,7 @@ class KafkaMembership(Membership):
         return self._cells
 
     async def changed(self) -> frozenset[int]:
-        """See the port. Raises LogUnavailable when the cluster stays away or refuses the group."""
+        """See the port. Raises LogUnavailable when the group cannot be joined."""
         while self._cells == self._told:
             if self._failure is not None:
                 raise LogUnavailable(*self._failure.args)
@@ -62,16 +62,26 @@ class KafkaMembership(Membership):
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _belong(self) -> None:
+        loop = asyncio.get_running_loop()
+        well_at = loop.time()
         try:
-            self._consumer = await self._cluster.connect(self._make_consumer)
-            self._consumer.subscribe([self._topic], listener=_Listener(self))
-            while True:
-                # Nothing comes, the partitions are paused: this is how aiokafka reports a coordination that failed.
-                await self._consumer.getmany(timeout_ms=POLL_MS)
+            while loop.time() - well_at < self._cluster.patience_s:
+                self._consumer = await self._cluster.connect(self._make_consumer)
+                self._consumer.subscribe([self._topic], listener=_Listener(self))
+                try:
+                    while True:
+                        # Nothing comes, the partitions are paused: so aiokafka reports a coordination that failed.
+                        await self._consumer.getmany(timeout_ms=POLL_MS)
+                        well_at = loop.time()
+                except KafkaError as error:
+                    # aiokafka gives up on errors that pass, such as a coordinator that is loading: join anew.
+                    logger.warning("group %s: %r", self._group, error)
+                    self.revoked()
+                await stop(self._consumer)
+                await asyncio.sleep(RETRY_S)
+            self._fail(self._cluster.unavailable(f"group {self._group} cannot be joined"))
         except LogUnavailable as error:
             self._fail(error)
-        except KafkaError as error:
-            self._fail(self._cluster.unavailable(error))
         finally:
             if self._consumer is not None:
                 await stop(self._consumer)
