@@ -34,7 +34,7 @@ _NUMBER = decimal.Context(
     prec=NUMBER_DIGITS_MAX, Emin=-60, Emax=NUMBER_EXPONENT_MAX, rounding=decimal.ROUND_HALF_EVEN, traps=[]
 )
 _RFC3339 = re.compile(
-    r"\d{4}-(?:0[1-9]|1[0-2])-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    r"\d{4}-(?:0[1-9]|1[0-2])-\d{2}[Tt](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
 )
 
@@ -94,7 +94,7 @@ def _date_time(value: object) -> datetime:
         raise PydanticKnownError("datetime_type")
     if _RFC3339.fullmatch(value) is not None:
         try:
-            return datetime.fromisoformat(value).astimezone(UTC)
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (ValueError, OverflowError):
             pass
     raise PydanticCustomError("date_time", "Input should be a date-time of RFC 3339 with a time zone")
