@@ -1,0 +1,384 @@
+"""The PostgreSQL store holds the store's contract, and what only a real database can break."""
+
+import asyncio
+import random
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+
+from ocppcore.memory import MemoryStore
+from ocppcore.postgres.store import PostgresStore
+from ocppcore.postgres.store_schema import ProjectionsChanged
+from ocppcore.store import Commit, Delete, StateKey, Store, StoreUnavailable, Table, TimerKey, Upsert, Value
+from tests.integration import store_contract as contract
+from tests.integration.postgres_fixture import PostgresServer, postgres_server
+from tests.integration.store_contract import (
+    EVENTS,
+    METER,
+    PLACES,
+    SESSIONS,
+    TOKENS,
+    event,
+    everything,
+    session,
+    whole,
+    write,
+)
+
+__all__ = ["postgres_server"]
+_namespaces = count(1)
+SOCKET = ".s.PGSQL.5432"
+
+
+class Wire:
+    """What a store's connections run through, so that a test can cut them, or lose the server's answers."""
+
+    def __init__(self, dsn: str) -> None:
+        self._server_dsn = urlsplit(dsn)
+        self._target = Path(parse_qs(self._server_dsn.query)["host"][0]) / SOCKET
+        self.directory = Path(tempfile.mkdtemp(prefix="csms-wire-", dir="/tmp"))
+        self.mute = False
+        self._sockets: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def dsn(self) -> str:
+        query = urlencode({"host": str(self.directory), "port": 5432})
+        return urlunsplit(self._server_dsn._replace(query=query))
+
+    async def open(self) -> "Wire":
+        self._server = await asyncio.start_unix_server(self._connected, self.directory / SOCKET)
+        return self
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            server_reader, server_writer = await asyncio.open_unix_connection(self._target)
+            self._sockets |= {writer, server_writer}
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(reader, server_writer, answers=False))
+                group.create_task(self._pump(server_reader, writer, answers=True))
+        finally:
+            self._tasks.discard(task)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if answers and self.mute:
+                    self.cut()
+                    return
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    def cut(self) -> None:
+        """Break every connection; new ones go through."""
+        for socket in self._sockets:
+            socket.transport.abort()
+        self._sockets.clear()
+        self.mute = False
+
+    async def close(self) -> None:
+        """Break every connection, for good."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+@dataclass
+class PostgresHarness:
+    """Each has a namespace of its own on the one server of the test run."""
+
+    dsn: str
+    namespace: str = field(default_factory=lambda: f"s{next(_namespaces)}")
+    stores: dict[PostgresStore, Wire] = field(default_factory=dict)
+
+    async def make(self, patience_s: float = 20.0) -> PostgresStore:
+        wire = await Wire(self.dsn).open()
+        store = PostgresStore(wire.dsn, "transactions", self.namespace, patience_s=patience_s)
+        self.stores[store] = wire
+        return store
+
+    async def open(self) -> PostgresStore:
+        store = await self.make()
+        await store.prepare(contract.TABLES, (contract.EVENTS, contract.METER), (contract.TOKENS, contract.STATIONS))
+        return store
+
+    async def kill(self, store: Store) -> None:
+        assert isinstance(store, PostgresStore)
+        await self.stores[store].close()
+
+
+@pytest.fixture
+async def harness(postgres_server: PostgresServer) -> AsyncIterator[PostgresHarness]:
+    harness = PostgresHarness(postgres_server.dsn)
+    yield harness
+    for store, wire in harness.stores.items():
+        await store.close()
+        await wire.close()
+    connection = await asyncpg.connect(postgres_server.dsn)
+    try:  # some thirty files each: the server's last checkpoint would sync them all
+        await connection.execute(f"DROP SCHEMA IF EXISTS {harness.namespace}_transactions CASCADE")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def store(harness: PostgresHarness) -> PostgresStore:
+    return await harness.open()
+
+
+class TestPostgresStore(contract.StoreContract):
+    pass
+
+
+class TestPostgresStoreDeclarations(contract.Declarations):
+    pass
+
+
+# A changed declaration
+
+WIDER = Table("sessions", {**SESSIONS.columns, "cost": "numeric"}, SESSIONS.key)
+
+
+async def prepare(store: Store, *tables: Table) -> None:
+    await store.prepare(tables, (EVENTS, METER), (TOKENS,))
+
+
+async def indexes(dsn: str, schema: str) -> set[str]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows = await connection.fetch(
+            "SELECT indexname FROM pg_indexes WHERE schemaname = $1 AND tablename = 'sessions'", schema
+        )
+        return {row[0] for row in rows}
+    finally:
+        await connection.close()
+
+
+async def test_a_changed_projection_with_rows_wants_a_rebuild(harness: PostgresHarness, store: PostgresStore) -> None:
+    await write(store, Upsert(SESSIONS, session("a", "1")), Upsert(PLACES, (1, 1, "x")))
+    await store.close()
+    newer = await harness.make()
+    with pytest.raises(ProjectionsChanged) as changed:
+        await prepare(newer, WIDER, PLACES)
+    assert changed.value.tables == ("sessions",)
+    await newer.clear_rebuilt()
+    await newer.load_rebuilt(Commit([], {}, [Upsert(WIDER, (*session("a", "1"), "0.30"))]))
+    assert [row["cost"] for row in await newer.select(WIDER)] == ["0.30"]
+    assert len([row async for row in newer.rebuilt_rows()]) == 1
+    await newer.close()
+    await prepare(await harness.make(), WIDER, PLACES)
+
+
+async def test_a_changed_projection_without_rows_is_made_anew(harness: PostgresHarness, store: PostgresStore) -> None:
+    newer = await harness.make()
+    await prepare(newer, WIDER)
+    await write(newer, Upsert(WIDER, (*session("a", "1"), "0.30")))
+    assert len(await newer.select(WIDER)) == 1
+
+
+async def test_a_changed_volatile_table_is_made_anew(harness: PostgresHarness, store: PostgresStore) -> None:
+    await write(store, Upsert(contract.CONTACTS, ("a", 1)))
+    table = Table("contacts", {"station": "text", "at": "bigint", "slot": "bigint"}, ("station",), volatile=True)
+    newer = await harness.make()
+    await prepare(newer, table)
+    assert await newer.select(table) == []
+
+
+async def test_indexes_follow_the_declaration(harness: PostgresHarness, store: PostgresStore) -> None:
+    schema = f"{harness.namespace}_transactions"
+    assert await indexes(harness.dsn, schema) == {"sessions_pkey", "sessions_by_seen", "sessions_by_ended_seen"}
+    await prepare(store, Table("sessions", SESSIONS.columns, SESSIONS.key, indexes=(("seen",), ("id",))))
+    assert await indexes(harness.dsn, schema) == {"sessions_pkey", "sessions_by_seen", "sessions_by_id"}
+
+
+async def test_a_rebuild_that_did_not_finish_is_not_served(harness: PostgresHarness, store: PostgresStore) -> None:
+    await store.clear_rebuilt()
+    await harness.kill(store)
+    newer = await harness.make()
+    with pytest.raises(ProjectionsChanged):
+        await prepare(newer, *contract.TABLES)
+    await newer.clear_rebuilt()
+    assert [row async for row in newer.rebuilt_rows()] == []
+    await newer.close()
+    await prepare(await harness.make(), *contract.TABLES)
+
+
+async def test_rebuild_and_service_keep_each_other_out(harness: PostgresHarness, store: PostgresStore) -> None:
+    rebuilder = await harness.open()
+    await write(store, Upsert(SESSIONS, session("a", "1")))
+    with pytest.raises(StoreUnavailable, match="a process of this service is running"):
+        await rebuilder.clear_rebuilt()
+    assert len(await store.select(SESSIONS)) == 1
+    await store.close()
+    await rebuilder.clear_rebuilt()
+    late = await harness.make()
+    assert await late.owned()
+    with pytest.raises(StoreUnavailable, match="a rebuild of this service is running"):
+        await late.open_cells([0])
+    await rebuilder.close()
+    assert len(await late.open_cells([0])) == 1
+
+
+async def test_namespaces_are_apart(postgres_server: PostgresServer, store: PostgresStore) -> None:
+    await write(store, Upsert(SESSIONS, session("a", "1")), stream=[event(0)])
+    other = PostgresStore(postgres_server.dsn, "transactions", "elsewhere")
+    try:
+        await prepare(other, *contract.TABLES)
+        assert await other.select(SESSIONS) == []
+        assert (await other.open_cells([0]))[0].owner_epoch == 1
+        assert await other.stream_rows(EVENTS, 0, 0, 1) == []
+    finally:
+        await other.close()
+
+
+# A database that goes away
+
+
+async def blocked(dsn: str, namespace: str) -> int:
+    """The server process that waits for a lock in a commit of this namespace, as soon as there is one."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with asyncio.timeout(20):
+            while True:
+                pid = await connection.fetchval(
+                    "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = $1",
+                    f"csms {namespace}_transactions",
+                )
+                if pid:
+                    return int(pid)
+    finally:
+        await connection.close()
+
+
+async def test_a_commit_killed_in_the_middle_leaves_nothing(harness: PostgresHarness, store: PostgresStore) -> None:
+    """The server's process is killed while it waits to write a row, having written the cell and the events before."""
+    await write(store, states={StateKey("Session", "z"): contract.state(b"0")})
+    (row,) = await store.open_cells([0])
+    commit = whole(row)
+    commit.states = {**commit.states, StateKey("Session", "z"): contract.state(b"1")}
+    before = await everything(store)
+    blocker = await asyncpg.connect(harness.dsn)
+    schema = f"{harness.namespace}_transactions"
+    try:
+        async with blocker.transaction():
+            await blocker.execute(f"SELECT FROM {schema}.state WHERE id = 'z' FOR UPDATE")
+            committing = asyncio.create_task(store.commit(commit))
+            await blocker.execute("SELECT pg_terminate_backend($1)", await blocked(harness.dsn, harness.namespace))
+            with pytest.raises(StoreUnavailable):
+                await committing
+    finally:
+        await blocker.close()
+    assert await everything(store) == before
+    (reopened,) = await store.open_cells([0])
+    assert (reopened.positions, reopened.next) == (row.positions, row.next)
+    commit.cells = [contract.step(reopened, events=1, meter=1)]
+    await store.commit(commit)
+    assert len(await store.stream_rows(EVENTS, 0, 0, 9)) == 1
+
+
+async def test_a_commit_whose_answer_is_lost_is_found_done(harness: PostgresHarness, store: PostgresStore) -> None:
+    """Nobody repeats it: the owner opens its cells again and sees from the positions that it is done."""
+    (row,) = await store.open_cells([0])
+    first = whole(row)
+    await store.commit(first)  # prepares the statement: the next answer is that of the commit itself
+    harness.stores[store].mute = True
+    with pytest.raises(StoreUnavailable):
+        await store.commit(whole(contract.after(first.cells[0]), number=1))
+    (reopened,) = await store.open_cells([0])
+    assert reopened.positions == {contract.FRAMES: 2}
+    assert len(await store.stream_rows(EVENTS, 0, 0, 9)) == 2
+
+
+async def test_a_broken_connection_is_replaced(harness: PostgresHarness, store: PostgresStore) -> None:
+    (row,) = await store.open_cells([0])
+    for number in range(3):
+        harness.stores[store].cut()
+        assert len(await store.stream_rows(EVENTS, 0, 0, 9)) == number
+        update = contract.step(row, events=number + 1)
+        await store.commit(Commit([update], stream=[event(number)]))
+        assert await store.owned()
+        row = contract.after(update)
+
+
+async def test_committed_rows_survive_a_crash_of_the_server(
+    postgres_server: PostgresServer, harness: PostgresHarness, store: PostgresStore
+) -> None:
+    (row,) = await store.open_cells([0])
+    for number in range(20):
+        update = contract.step(row, events=number + 1)
+        await store.commit(Commit([update], stream=[event(number)]))
+        row = contract.after(update)
+    await postgres_server.crash()
+    assert await store.stream_rows(EVENTS, 0, 0, 99) == [event(number) for number in range(20)]
+    await store.commit(Commit([contract.step(row, events=21)], stream=[event(20)]))
+    assert await store.owned()
+
+
+async def test_without_a_database_the_wait_is_bounded(harness: PostgresHarness) -> None:
+    store = await harness.make(patience_s=0.3)
+    await harness.kill(store)
+    for attempt in (store.timers([0]), store.open_cells([0]), prepare(store, SESSIONS)):
+        with pytest.raises(StoreUnavailable):
+            await attempt
+
+
+async def test_a_closed_store_stays_closed(store: PostgresStore) -> None:
+    await store.close()
+    for attempt in (store.timers([0]), store.open_cells([0])):
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await attempt
+
+
+async def test_what_no_text_can_hold_is_refused_and_changes_nothing(store: PostgresStore) -> None:
+    (row,) = await store.open_cells([0])
+    before = await everything(store)
+    for text in ("a\0b", "\ud800"):
+        commit = whole(row)
+        commit.rows = [Upsert(SESSIONS, session(text, "1"))]
+        with pytest.raises(ValueError, match="does not fit its column"):
+            await store.commit(commit)
+    assert await everything(store) == before
+    await store.commit(whole(row))
+
+
+async def test_the_same_commits_give_the_same_rows_as_in_the_twin(store: PostgresStore) -> None:
+    twin = MemoryStore()
+    await twin.prepare(contract.TABLES, (), ())
+    chance = random.Random(11)
+
+    def row() -> tuple[Value, ...]:
+        seen = chance.choice([None, chance.randrange(-9, 99)])
+        return session(chance.choice(contract.AWKWARD), chance.choice("abc"), seen, chance.choice([None, True, False]))
+
+    for _ in range(40):
+        changes: dict[object, Upsert | Delete] = {}
+        for _ in range(chance.randrange(8)):
+            made = row()
+            key = SESSIONS.key_of(made)
+            changes[key] = Upsert(SESSIONS, made) if chance.random() < 0.7 else Delete(SESSIONS, key)
+        ids = chance.sample(contract.AWKWARD, 3)
+        writes = {
+            StateKey(kind, id_): contract.state(chance.choice([None, b"{}", b'"x"'])) for kind in "AB" for id_ in ids
+        }
+        timers = {TimerKey(chance.randrange(12), "t", id_): chance.choice([None, 5]) for id_ in ids}
+        for one in (store, twin):
+            await write(one, *changes.values(), states=writes, timers=timers)
+    rows = [line async for line in store.rebuilt_rows()]
+    assert rows == [line async for line in twin.rebuilt_rows()]
+    assert len(rows) > 40
