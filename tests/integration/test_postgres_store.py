@@ -207,6 +207,21 @@ async def test_indexes_follow_the_declaration(harness: PostgresHarness, store: P
     assert await indexes(harness.dsn, schema) == {"sessions_pkey", "sessions_by_seen", "sessions_by_id"}
 
 
+async def test_every_key_sorts_by_code_point(harness: PostgresHarness, store: PostgresStore) -> None:
+    """Whatever the database's own collation is: the embedded one's is C anyway, so that no row would show it."""
+    connection = await asyncpg.connect(harness.dsn)
+    try:
+        others = await connection.fetch(
+            "SELECT x.indexrelid::regclass FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid"
+            " WHERE c.relnamespace = $1::text::regnamespace"
+            """ AND EXISTS (SELECT FROM unnest(x.indcollation) o WHERE o NOT IN (0, '"C"'::regcollation))""",
+            f"{harness.namespace}_transactions",
+        )
+    finally:
+        await connection.close()
+    assert others == []
+
+
 async def test_a_rebuild_that_did_not_finish_is_not_served(harness: PostgresHarness, store: PostgresStore) -> None:
     await store.clear_rebuilt()
     await harness.kill(store)
