@@ -161,7 +161,8 @@ class MemoryReader:
         if found or wait_s <= 0:
             return found
         try:
-            await asyncio.wait_for(grew.wait(), wait_s)
+            async with asyncio.timeout(wait_s):  # wait_for may swallow a cancellation (Python 3.11)
+                await grew.wait()
         except TimeoutError:
             return []
         return self._take(max_records)

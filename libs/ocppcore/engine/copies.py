@@ -65,17 +65,19 @@ class Copies:
             if not records:
                 continue
             rows: dict[str, list[CopyRow]] = {}
+            read = dict(self._positions)
             for record in records:
                 deleted = not record.value or msgspec.json.decode(record.value, type=_Deleted).deleted
                 row = CopyRow(record.key, None if deleted else record.value, record.partition, record.position)
                 rows.setdefault(record.topic, []).append(row)
-                self._positions[TopicPartition(record.topic, record.partition)] = record.position + 1
+                read[TopicPartition(record.topic, record.partition)] = record.position + 1
             for topic, fresh in rows.items():
-                places = {n: self._positions[TopicPartition(topic, n)] for n in range(self._partitions)}
+                places = {n: read[TopicPartition(topic, n)] for n in range(self._partitions)}
                 await self._store.copy_apply(topic, fresh, places)
                 self._generation += 1
                 for row in fresh:
                     self._cache.pop((topic, row.key), None)
+            self._positions = read
             async with self._moved:
                 self._moved.notify_all()
 

@@ -62,7 +62,7 @@ class Effects:
         event = msgspec.json.decode(pending.event, type=event_type)
         try:
             async for attempt in AsyncRetrying(
-                stop=stop_after_attempt(ATTEMPTS), wait=wait_exponential_jitter(0.2, 10), reraise=True
+                stop=stop_after_attempt(ATTEMPTS), wait=wait_exponential_jitter(multiplier=0.2, max=10), reraise=True
             ):
                 with attempt:
                     return await effect(event)
