@@ -111,3 +111,38 @@ class NewApiKey(_Body):
 
 def _ms(moment: datetime | None) -> int | None:
     return None if moment is None else round(moment.timestamp() * 1000)
+
+
+# What the API shows
+
+
+class TokenShown(BaseModel):
+    """A token. `idToken` as it was spelled first; null when its driver's key is gone."""
+
+    idToken: str | None
+    type: TokenType
+    status: AuthorizationStatus
+    groupIdToken: GroupIdToken | None
+    language1: str | None
+    language2: str | None
+    personalMessage: PersonalMessage | None
+    cacheExpiryDateTime: str | None
+    chargingPriority: int | None
+    stations: list[str] | None
+    evses: list[int] | None
+    connectorTypes: list[str] | None
+    validFrom: str | None
+    validTo: str | None
+
+
+class ApiKeyShown(BaseModel):
+    id: str
+    scope: Scope
+    name: str
+    createdAt: str
+
+
+class ApiKeyMade(ApiKeyShown):
+    """`key`: the API key itself, shown this once."""
+
+    key: str

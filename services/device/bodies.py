@@ -1,6 +1,6 @@
 """The JSON bodies of the device API, and what they ask of the service."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
 from msgspec import UNSET
@@ -144,6 +144,98 @@ class NewStation(StationBody):
     """POST: the station with its id."""
 
     id: StationId
+
+
+# What the API shows
+
+
+class ConnectorShown(BaseModel):
+    """`status` null: nothing was heard of it. `timestamp` is the station's."""
+
+    id: int
+    type: str | None = None
+    status: contract.Status | None = None
+    timestamp: str | None = None
+
+
+class EvseShown(BaseModel):
+    """`status`: of the EVSE as such, where the station reports one. `registered` false: learned from the station."""
+
+    id: int
+    registered: bool
+    status: contract.Status | None = None
+    timestamp: str | None = None
+    connectors: list[ConnectorShown]
+
+
+class StationEntry(BaseModel):
+    """A station as the registry has it. `registration`: its last boot answer, or what it would be answered."""
+
+    id: str
+    securityProfile: int
+    registration: Literal["Accepted", "Pending", "Rejected"]
+    disabled: bool
+    allowUnauthenticated: bool
+    boot: contract.Boot
+    bootInterval: int | None
+    serialNumber: str | None
+    limits: dict[str, Limit]
+    automatic: Automatic
+    supports: dict[str, bool]
+    zone: str
+    passwordSet: bool
+
+
+class StationWritten(StationEntry):
+    """`password`: made by the CSMS, shown this once. `passwordMade` in the outcome of an operation: it was taken."""
+
+    evses: list[Evse]
+    passwordMade: bool = False
+    password: str | None = None
+    warnings: list[str] = []
+
+
+class ConnectionShown(BaseModel):
+    connected: bool
+    since: str | None = None
+    subprotocol: str | None = None
+    gatewaySlot: int | None = None
+    epoch: int | None = None
+
+
+class BootShown(BaseModel):
+    at: str
+    reason: str
+    chargingStation: dict[str, Any]
+    status: Literal["Accepted", "Pending", "Rejected"]
+    interval: int
+
+
+class StationListed(StationEntry):
+    evses: list[Evse]
+    connection: ConnectionShown
+    lastBoot: BootShown | None
+
+
+class StationShown(StationEntry):
+    """`status`: of the station as such, where it reports one. `lastContact`: noted at most once a minute."""
+
+    connection: ConnectionShown
+    lastBoot: BootShown | None
+    lastContact: str | None
+    status: contract.Status | None
+    evses: list[EvseShown]
+
+
+class StatusShown(BaseModel):
+    """One status that was reported. connectorId 0: the EVSE as such; evseId 0: the station as such."""
+
+    evseId: int
+    connectorId: int
+    status: contract.Status
+    timestamp: str
+    receivedAt: str
+    via: Literal["StatusNotification", "NotifyEvent"]
 
 
 def _distinct(ids: list[int], what: str) -> None:

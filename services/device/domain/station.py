@@ -71,7 +71,10 @@ def station_of(view: View, id_: str) -> Station:
 
 
 def put(wanted: PutStation, view: View, context: Context) -> Outcome:
-    """Register a station or replace it: 201 when new, 200 when replaced, 409 when it was to be new and is not."""
+    """Register a station or replace it: 201 when new, 200 when replaced, 409 when it was to be new and is not.
+
+    `passwordMade` in the answer: the spare password was taken.
+    """
     station = station_of(view, context.station)
     old = station.state
     if old is not None and wanted.create:
@@ -80,12 +83,14 @@ def put(wanted: PutStation, view: View, context: Context) -> Outcome:
         id=wanted.identity, security_profile=1, credential=old.credential if old else None, registration="Accepted"
     )
     state = _registered(_set(blank, wanted.fields), station)
-    if state.credential is None and state.security_profile != 3:
+    made = state.credential is None and state.security_profile != 3
+    if made:
         state = msgspec.structs.replace(state, credential=wanted.spare)
+    shown = represent(state) | {"passwordMade": made}
     if old is None:
         event = StationRegistered(at=context.now, station=state.id, state=state, actor=context.actor)
-        return Outcome((event,), result=Result(201, represent(state)))
-    return Outcome(_changes(old, state, context), result=Result(200, represent(state)))
+        return Outcome((event,), result=Result(201, shown))
+    return Outcome(_changes(old, state, context), result=Result(200, shown))
 
 
 def patch(wanted: PatchStation, view: View, context: Context) -> Outcome:

@@ -52,6 +52,7 @@ def test_a_new_station_gets_the_spare_password_and_the_defaults() -> None:
         "supports": {},
         "zone": "",
         "passwordSet": True,
+        "passwordMade": True,
     }
     assert [type(event) for event in made.events] == [StationRegistered]
     assert made.events[0].actor == "me"  # type: ignore[attr-defined]
