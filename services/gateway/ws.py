@@ -43,6 +43,8 @@ _quiet.setLevel(logging.CRITICAL)  # it would log a line for each connection, an
 class WsSettings:
     """One listener. `security_profile` is what its transport amounts to: 1 plain, 2 TLS, 3 TLS with client certificate.
 
+    The windows of compression are small because a station's messages are, and 10,000 stations are connected: 43 KiB a
+    connection in all, 59 KiB for a station that does not let us limit its own window.
     `refusal_delay_s`: a 401 is sent this long after its request, whatever was found; `refuse_subprotocol`: HTTP 400
     where no OCPP version is in common, instead of Part 4's 101 without the header followed by a close.
     """
@@ -63,9 +65,9 @@ class WsSettings:
     refusal_delay_s: float = 0.3
     refuse_subprotocol: bool = False
     compression: bool = True
-    server_window_bits: int = 11
+    server_window_bits: int = 10
     client_window_bits: int = 12
-    memory_level: int = 4
+    memory_level: int = 3
 
 
 class WsListener:
@@ -204,7 +206,8 @@ class Socket(asyncio.Protocol):
                     self._frame(event, self._session)
             elif isinstance(event, Request):
                 self._request(event)
-        self._flush()
+        if protocol.writes or protocol.state is not OPEN:
+            self._flush()
 
     def eof_received(self) -> bool:
         self._protocol.receive_eof()
@@ -234,9 +237,11 @@ class Socket(asyncio.Protocol):
     # -- Transport -------------------------------------------------------------------------------------------------
 
     def send(self, frame: bytes) -> None:
-        if self._protocol.state is OPEN:
-            self._protocol.send_text(frame)
-            self._flush()
+        protocol, transport = self._protocol, self._transport
+        if transport is not None and protocol.state is OPEN:
+            protocol.send_text(frame)
+            for data in protocol.data_to_send():
+                transport.write(data)
 
     def close(self, code: int, reason: str) -> None:
         self._session = None
