@@ -420,6 +420,13 @@ def _free_ports(count: int) -> list[int]:
             each.close()
 
 
+def _prefetch() -> str:
+    """Make sure that `KafkaBroker.start` needs no network; says where its broker will come from."""
+    if named := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        return named
+    return IMAGE if _docker_runs() else str(fetch_jars())
+
+
 async def _run(heap_mb: int) -> None:
     async with KafkaBroker.start(own=True, heap_mb=heap_mb) as broker:
         print(f"KAFKA_BOOTSTRAP_SERVERS={broker.bootstrap}", flush=True)
@@ -427,14 +434,14 @@ async def _run(heap_mb: int) -> None:
 
 
 def main() -> None:
-    """`--fetch` fills the cache of jars and ends; without it a broker runs until Ctrl-C."""
+    """`--fetch` fills the cache of jars, if they would be used, and ends; without it a broker runs until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m csms.kafka_broker", description=__doc__)
     parser.add_argument("--fetch", action="store_true", help="fetch the broker's jars into the cache, and end")
     parser.add_argument("--heap-mb", type=int, default=512)
     arguments = parser.parse_args()
     try:
         if arguments.fetch:
-            print(fetch_jars())
+            print(_prefetch())
         else:
             asyncio.run(_run(arguments.heap_mb))
     except BrokerUnavailable as reason:

@@ -309,18 +309,18 @@ async def test_an_empty_value_is_a_tombstone(harness: KafkaHarness) -> None:
         await consumer.stop()
 
 
-async def test_cells_are_dealt_in_ranges(harness: KafkaHarness) -> None:
+async def test_cells_are_dealt_in_ranges_and_kept_while_they_are_dealt_anew(harness: KafkaHarness) -> None:
     """The same ranges for every topic of the same count: so one topic's cells stand for all inputs of a service."""
     first, second = await harness.open(), await harness.open()
     await first.declare({FRAMES: 5})
-    members = [log.membership("transactions", FRAMES) for log in (first, second)]
+    one = first.membership("transactions", FRAMES)
     async with asyncio.timeout(PATIENCE_S):
-        while sorted(map(sorted, (member.cells for member in members))) != [[0, 1, 2], [3, 4]]:
-            changes = [asyncio.create_task(member.changed()) for member in members]
-            await asyncio.wait(changes, return_when=asyncio.FIRST_COMPLETED)
-            for change in changes:
-                change.cancel()
-            await asyncio.gather(*changes, return_exceptions=True)
+        history = [await one.changed()]
+        two = second.membership("transactions", FRAMES)
+        history.append(await one.changed())
+        dealt = await two.changed()
+    assert history[0] == frozenset(range(5))
+    assert sorted(map(sorted, (history[1], dealt))) == [[0, 1, 2], [3, 4]]
 
 
 async def _settings(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:

@@ -70,7 +70,8 @@ class Cluster:
         return await self.patiently(attempt)
 
     def unavailable(self, error: BaseException | str) -> LogUnavailable:
-        reason = error if isinstance(error, str) else f"{type(error).__name__} {error}".strip()
+        text, kind = str(error), type(error).__name__
+        reason = text if isinstance(error, str) or kind in text else f"{kind} {text}".strip()
         return LogUnavailable(f"Kafka at {self.bootstrap}: {reason}")
 
 

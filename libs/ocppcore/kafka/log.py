@@ -11,6 +11,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition  # type: ignore[im
 from ocppcore.kafka.appender import Appender, Entry
 from ocppcore.kafka.cluster import Cluster, stop
 from ocppcore.kafka.membership import KafkaMembership
+from ocppcore.kafka.quiet import quieten
 from ocppcore.kafka.reader import KafkaReader
 from ocppcore.kafka.topics import TopicPlan, declare_topics
 from ocppcore.log import Headers, Log, NewRecord, RecordTooLarge, StreamRecord, TopicPartition
@@ -39,6 +40,7 @@ class KafkaLog(Log):
         record_bytes_max: int = 1_000_000,
         replication: int | None = None,
     ) -> None:
+        quieten()
         self._cluster = Cluster(bootstrap, patience_s)
         self._prefix = f"{namespace}." if namespace else ""
         self._session_timeout_s = session_timeout_s
