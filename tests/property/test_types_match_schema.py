@@ -24,7 +24,6 @@ from ocppcore.wire import WireModel, decode, encode
 
 SEED = os.environ.get("CSMS_TEST_SEED", "201")
 VALID = 30
-CHANGED = 170
 
 KNOWN = {
     "NaN": "is no JSON (RFC 8259); the oracle's parser takes it",
@@ -101,7 +100,7 @@ class Valid:
     def message(self, schema: dict[str, Any], fullness: float) -> Payload:
         required = schema.get("required", ())
         made = {
-            name: self.make(part, fullness * 0.8)
+            name: self.make(part, fullness**1.5)
             for name, part in schema["properties"].items()
             if name in required or self.rng.random() < fullness
         }
@@ -112,7 +111,7 @@ class Valid:
     def array(self, schema: dict[str, Any], fullness: float) -> list[object]:
         least = schema.get("minItems", 0)
         most = min(schema.get("maxItems", least + 2), least + 2)
-        return [self.make(schema["items"], fullness * 0.7) for _ in range(self.rng.randint(least, most))]
+        return [self.make(schema["items"], fullness**1.5) for _ in range(self.rng.randint(least, most))]
 
     def string(self, schema: dict[str, Any]) -> str:
         if "enum" in schema:
@@ -156,7 +155,22 @@ BAD_DATE_TIMES = (
         "now",
     ),
 )
-OTHERS: tuple[object, ...] = (None, True, 1, 1.5, "text", [], ["a"], {}, {"a": 1}, Raw("1e2"), "Accepted", "1")
+OTHERS: tuple[object, ...] = (
+    None,
+    True,
+    1,
+    1.5,
+    "text",
+    [],
+    ["a"],
+    {},
+    {"a": 1},
+    Raw("1e2"),
+    "Accepted",
+    "1",
+    "true",
+    0,
+)
 
 
 # ---------------------------------------------------------------- one change
@@ -165,8 +179,7 @@ OTHERS: tuple[object, ...] = (None, True, 1, 1.5, "text", [], ["a"], {}, {"a": 1
 def changes(valid: Valid, schema: dict[str, Any], value: object) -> Iterator[Change]:
     """Every value that `value` may be changed into, with what was done; some are still valid."""
     rng = valid.rng
-    yield Change("another type", rng.choice(OTHERS))
-    yield Change("null", None)
+    yield from (Change("another type", other) for other in OTHERS)
     kind = schema.get("type")
     if kind == "object" and isinstance(value, dict):
         yield from object_changes(rng, schema, value)
@@ -193,16 +206,16 @@ def changes(valid: Valid, schema: dict[str, Any], value: object) -> Iterator[Cha
 def object_changes(rng: random.Random, schema: dict[str, Any], value: dict[str, object]) -> Iterator[Change]:
     yield Change("extra field", {**value, "unknown": rng.choice(OTHERS)})
     yield Change("emptied", {})
+    for name in value:
+        yield Change("dropped field", {key: item for key, item in value.items() if key != name})
     if value:
         name = rng.choice(sorted(value))
-        yield Change("dropped field", {key: item for key, item in value.items() if key != name})
         renamed = {(key.upper() if key == name else key): item for key, item in value.items()}
         yield Change("renamed field", renamed)
         twice = write(value)[:-1] + f",{json.dumps(name)}:" + write(rng.choice((value[name], None))) + "}"
         yield Change("field twice", Raw(twice))
-    absent = sorted(schema["properties"].keys() - value.keys())
-    if absent:
-        yield Change("null for an absent field", {**value, rng.choice(absent): None})
+    for name in sorted(schema["properties"].keys() - value.keys()):
+        yield Change("null for an absent field", {**value, name: None})
 
 
 def integer_changes(rng: random.Random, schema: dict[str, Any]) -> Iterator[Change]:
@@ -216,7 +229,7 @@ def integer_changes(rng: random.Random, schema: dict[str, Any]) -> Iterator[Chan
     else:
         yield Change("below the minimum", int(schema["minimum"]) - 1)
     if "maximum" in schema:
-        yield Change("above the maximum", rng.choice((int(schema["maximum"]) + 1, Raw("100.5"), Raw("100.0"))))
+        yield Change("above the maximum", int(schema["maximum"]) + 1)
 
 
 def string_changes(rng: random.Random, schema: dict[str, Any], value: str) -> Iterator[Change]:
@@ -314,21 +327,21 @@ def test_type_and_schema_give_the_same_verdict(name: str) -> None:
         assert validator.is_valid(json.loads(written)), payload
         assert encode(decode(model_of(name), written)) == written
         assert shape(json.loads(written)) == shape(json.loads(payload))
-    for label, payload in changed(valid, schema, bases[1:8], CHANGED):
+    for label, payload in changed(valid, schema, bases[1:6]):
         check(name, validator, label, payload)
 
 
-def changed(valid: Valid, schema: dict[str, Any], bases: list[Payload], count: int) -> Iterator[tuple[str, bytes]]:
-    """Payloads with one change, the rarer kinds of change as often as the common ones."""
-    options: dict[str, list[tuple[Payload, list[Any], object]]] = {}
+def changed(valid: Valid, schema: dict[str, Any], bases: list[Payload]) -> Iterator[tuple[str, bytes]]:
+    """Payloads with one change: every change of every field, each of them once, in one of the `bases`."""
+    options: dict[tuple[str, int], list[tuple[Payload, list[Any], Change]]] = {}
     for base in bases:
         for part, value, path in places(valid, schema, base):
-            for label, new in changes(valid, part, value):
-                options.setdefault(label, []).append((base, path, new))
-    for number in range(count):
-        label = sorted(options)[number % len(options)]
-        base, path, new = valid.rng.choice(options[label])
-        yield label, write(put(base, path, new)).encode()
+            field = ".".join(name for name in path if isinstance(name, str))
+            for number, change in enumerate(changes(valid, part, value)):
+                options.setdefault((field, number), []).append((base, path, change))
+    for found in options.values():
+        base, path, change = valid.rng.choice(found)
+        yield change.label, write(put(base, path, change.value)).encode()
 
 
 def test_every_kind_of_change_is_tried_and_most_are_refused() -> None:
@@ -337,10 +350,10 @@ def test_every_kind_of_change_is_tried_and_most_are_refused() -> None:
     for name in ("TransactionEventRequest", "NotifyEVChargingNeedsRequest", "SetVariablesRequest"):
         valid = Valid(SCHEMAS[name], random.Random(SEED))
         bases = [valid.message(SCHEMAS[name], 1) for _ in range(5)]
-        for label, payload in changed(valid, SCHEMAS[name], bases, 400):
+        for label, payload in changed(valid, SCHEMAS[name], bases):
             seen[label] += 1
             refused[label] += isinstance(ours(name, payload), ValidationError)
-    labels = KNOWN.keys() | {"dropped field", "empty list", "extra field", "fraction", "no date-time", "null"}
+    labels = KNOWN.keys() | {"dropped field", "empty list", "extra field", "fraction", "no date-time"}
     assert labels <= seen.keys()
     accepted = {label for label in seen if refused[label] == 0}
     assert accepted == {"date-time", "integer as a float", "number", "text at its limit"}
