@@ -1,0 +1,89 @@
+"""What a process offers to the services that it hosts, and what hosting a service gives: an engine and an API."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CollectorRegistry
+
+from ocppcore import topics
+from ocppcore.clock import Clock
+from ocppcore.command_payload import PURPOSE
+from ocppcore.engine.loop import Engine, EngineSettings
+from ocppcore.http.app import service_app
+from ocppcore.http.auth import Authenticator
+from ocppcore.http.commands import CommandDesk, KnowsStation
+from ocppcore.http.commands import router as commands_router
+from ocppcore.http.requests import Writes
+from ocppcore.log import Log
+from ocppcore.pseudonym import Pseudonyms
+from ocppcore.seal import Seal
+from ocppcore.service import Service
+from ocppcore.settings import BaseServiceSettings, Keys
+from ocppcore.store import Store
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Everything outside a service that it needs in this process. `store` opens a service's own."""
+
+    settings: BaseServiceSettings
+    keys: Keys
+    log: Log
+    clock: Clock
+    store: Callable[[str], Store]
+    authenticator: Authenticator
+    registry: CollectorRegistry
+
+    @property
+    def pseudonyms(self) -> Pseudonyms:
+        return Pseudonyms(self.keys.pseudonym)
+
+    @property
+    def outbound_seal(self) -> Seal:
+        """For frames that carry secrets: services close it, gateways open it."""
+        return Seal(self.keys.password, PURPOSE)
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """A service in this process: run it until cancelled; `ready` says it serves."""
+
+    name: str
+    app: FastAPI
+    run: Callable[[], Awaitable[None]]
+    ready: Callable[[], bool]
+    engine: Engine | None = None
+
+
+Routers = Callable[[Engine, Store, CommandDesk], Sequence[APIRouter]]
+
+
+def host(env: Environment, service: Service, routers: Routers, knows_station: KnowsStation | None = None) -> Hosted:
+    """An engine with its store, and the service's API with commands and operations.
+
+    `knows_station`: who else than the service's copy of the stations can tell that one is registered.
+    """
+    store = env.store(service.name)
+    engine = Engine(
+        service,
+        env.log,
+        store,
+        clock=env.clock,
+        seal=Seal(env.keys.password, "parked records"),
+        settings=EngineSettings(partitions=env.settings.partition_count),
+    )
+
+    async def in_copy(station: str) -> bool:
+        lookup = (topics.STATIONS, station)
+        return (await engine.copies.find([lookup]))[lookup] is not None
+
+    desk = CommandDesk(service.name, store, knows_station or in_copy, env.pseudonyms, env.outbound_seal)
+    app = service_app(
+        service.name,
+        [*routers(engine, store, desk), commands_router(desk)],
+        authenticator=env.authenticator,
+        writes=Writes(service.name, engine, env.clock, env.keys.password, env.settings.http_wait_s),
+        body_bytes_max=env.settings.http_body_bytes_max,
+    )
+    return Hosted(service.name, app, engine.run, lambda: engine.ready, engine)

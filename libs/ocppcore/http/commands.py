@@ -1,0 +1,187 @@
+"""Any command of a service: `POST /stations/{id}/commands/{Action}`, the payload verbatim, and what became of it.
+
+Only the schema is checked; nothing is added, renumbered, split or refused for a rule. 200 once the command has ended,
+whatever the station said; 202 before, with the command's own Location.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import msgspec
+import orjson
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import TypeAdapter, ValidationError
+
+from ocppcore import actions
+from ocppcore.command_payload import show
+from ocppcore.commands import ASK, TABLE, Ask
+from ocppcore.http import problems
+from ocppcore.http.auth import Caller, require
+from ocppcore.http.problems import FieldError, Problem
+from ocppcore.http.requests import RESPONSES, Write, writing
+from ocppcore.pseudonym import Pseudonyms
+from ocppcore.seal import Seal
+from ocppcore.store import Store, Value
+from ocppcore.topics import normalise
+from ocppcore.wire import decode
+
+QUEUE_S_MAX: Final = 7 * 24 * 3600
+TIMEOUT_S_MAX: Final = 300
+POLL_FIRST_S: Final = 0.01
+POLL_MAX_S: Final = 0.25
+OPEN: Final = ("waiting", "queued", "sending")
+KnowsStation = Callable[[str], Awaitable[bool]]
+"""Whether a station of this (normalised) id is registered."""
+
+
+@dataclass(frozen=True)
+class CommandDesk:
+    """What asking for a command needs."""
+
+    service: str
+    store: Store
+    knows_station: KnowsStation
+    pseudonyms: Pseudonyms
+    seal: Seal
+
+    def ask(self, action: str, payload: bytes, **more: Any) -> Ask:
+        """The request body of a new command; raises Problem 422 naming the field that breaks the schema."""
+        check(action, payload)
+        command_id = str(uuid.uuid4())
+        shown = show(command_id, action, payload, self.pseudonyms, self.seal)
+        return Ask(
+            command_id=command_id, action=action, payload=msgspec.Raw(shown.payload), sealed=shown.sealed, **more
+        )
+
+    async def station(self, station_id: str) -> str:
+        """The normalised id of a registered station; raises Problem 404."""
+        station = normalise(station_id)
+        if not await self.knows_station(station):
+            raise Problem(404, "No such station is registered.")
+        return station
+
+    async def ended(self, command_id: str, wait_s: float) -> Mapping[str, Value] | None:
+        """The command's row once it has ended, or as it is after `wait_s`; None if there is no such command."""
+        loop, pause = asyncio.get_running_loop(), POLL_FIRST_S
+        until = loop.time() + wait_s
+        while True:
+            rows = await self.store.select(TABLE, {"command_id": command_id}, limit=1)
+            if (rows and rows[0]["status"] not in OPEN) or loop.time() >= until:
+                return rows[0] if rows else None
+            await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
+            pause = min(pause * 2, POLL_MAX_S)
+
+
+def check(action: str, payload: bytes) -> None:
+    """Raise Problem 422 for a payload that is not of the action's schema."""
+    try:
+        decode(actions.request_type(action), payload)
+    except ValidationError as error:
+        faults = [
+            FieldError(".".join(map(str, ("body", *one["loc"]))), one["msg"])
+            for one in error.errors(include_input=False, include_url=False, include_context=False)
+        ]
+        raise Problem(422, f"{faults[0].field}: {faults[0].detail}", title="Invalid payload", errors=faults) from None
+
+
+def resource(row: Mapping[str, Value]) -> dict[str, Any]:
+    """A command as the API shows it."""
+    shown: dict[str, Any] = {
+        "commandId": row["command_id"],
+        "stationId": row["station"],
+        "action": row["action"],
+        "status": row["status"],
+        "askedAt": row["asked_at"],
+        "endedAt": row["ended_at"],
+        "payload": orjson.loads(str(row["payload"])),
+        "warnings": [],
+    }
+    for name in ("response", "error"):
+        if row[name] is not None:
+            shown[name] = orjson.loads(str(row[name]))
+    return shown
+
+
+def router(desk: CommandDesk) -> APIRouter:
+    """One typed route per action that the service sends, and the commands themselves."""
+    made = APIRouter(tags=["commands"])
+    for name, action in actions.ACTIONS.items():
+        if action.owner == desk.service and name in actions.TO_STATION:
+            _add(made, desk, name)
+    _add_reading(made, desk)
+    return made
+
+
+def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
+    async def send(
+        request: Request,
+        stationId: Annotated[str, Path(max_length=48)],
+        write: Annotated[Write, writing("operator")],
+        queueFor: Annotated[
+            int, Query(ge=0, le=QUEUE_S_MAX, description="Seconds to wait for a station that is away")
+        ] = 0,
+        answerWithin: Annotated[
+            int, Query(ge=0, le=TIMEOUT_S_MAX, description="Seconds for its answer; 0: default")
+        ] = 0,
+        repeat: Annotated[bool, Query(description="Send again if the connection breaks before the answer")] = False,
+    ) -> Response:
+        station = await desk.station(stationId)
+        body = await request.body()
+        ask = desk.ask(
+            action, body or b"{}", queue_for_ms=queueFor * 1000, timeout_ms=answerWithin * 1000, repeat=repeat
+        )
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        operation, _ = await write.outcome(ASK, station, ask, write.wait_s)
+        if operation is None:
+            return write.pending({})
+        if operation.status >= 400:
+            return write.answer(operation, "", {})
+        command_id = orjson.loads(bytes(operation.body))["commandId"]
+        row = await desk.ended(command_id, max(0.0, write.wait_s - (loop.time() - began)))
+        location = f"/{desk.service}/commands/{command_id}"
+        if row is None or row["status"] in OPEN:
+            shown = resource(row) if row else {"commandId": command_id, "status": "queued", "warnings": []}
+            return Response(orjson.dumps(shown), 202, {"Location": location}, "application/json")
+        return Response(orjson.dumps(resource(row)), 200, {"Content-Location": location}, "application/json")
+
+    model = actions.request_type(action)
+    made.add_api_route(
+        f"/stations/{{stationId}}/commands/{action}",
+        send,
+        methods=["POST"],
+        name=f"send_{action}",
+        summary=f"Send {action}",
+        responses={200: {"description": "The command has ended"}, **RESPONSES, **problems.documented(404)},
+        openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": inline(model)}}}},
+    )
+
+
+def inline(model: Any) -> dict[str, Any]:
+    """The JSON Schema of a message, its definitions put in place: OCPP's types do not refer to themselves."""
+    schema = TypeAdapter(model).json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def put(value: Any) -> Any:
+        if isinstance(value, dict):
+            if "$ref" in value:
+                return put(definitions[value["$ref"].rpartition("/")[2]])
+            return {name: put(item) for name, item in value.items()}
+        return [put(item) for item in value] if isinstance(value, list) else value
+
+    found: dict[str, Any] = put(schema)
+    return found
+
+
+def _add_reading(made: APIRouter, desk: CommandDesk) -> None:
+    @made.get("/commands/{commandId}", summary="What became of a command", responses=problems.documented(401, 404))
+    async def read(
+        commandId: Annotated[str, Path(max_length=36)], caller: Annotated[Caller, require("viewer")]
+    ) -> Response:
+        row = await desk.ended(commandId, 0)
+        if row is None:
+            raise Problem(404, "No such command.")
+        return Response(orjson.dumps(resource(row)), media_type="application/json")

@@ -1,0 +1,16 @@
+"""Wiring of the device service."""
+
+from ocppcore.host import Environment, Hosted, host
+from services.device import service
+from services.device.api import router
+from services.device.projections import STATIONS
+
+
+def build(env: Environment) -> Hosted:
+    """The service in this process; it knows the stations itself."""
+    store = env.store("device")
+
+    async def registered(station: str) -> bool:
+        return bool(await store.select(STATIONS, {"station": station}, limit=1))
+
+    return host(env, service.build(), lambda _, store, __: [router(store, env.keys.password)], registered)

@@ -1,0 +1,241 @@
+"""HTTP API of transactions: what stations reported is read here, remote starts and stops are asked for. No rules."""
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, cast
+
+import msgspec
+import orjson
+from fastapi import APIRouter, Path, Query, Response
+
+from ocppcore.clock import to_rfc3339
+from ocppcore.contracts.transactions import REMOTE_START, REMOTE_STOP, RemoteStart, RemoteStop
+from ocppcore.http.auth import require
+from ocppcore.http.commands import CommandDesk
+from ocppcore.http.pages import Page, Wanted, wanted
+from ocppcore.http.problems import Problem, documented
+from ocppcore.http.requests import RESPONSES, Write, writing
+from ocppcore.pseudonym import Pseudonyms
+from ocppcore.store import Store, Value
+from ocppcore.topics import normalise
+from services.transactions.bodies import RemoteShown, RemoteStartBody, RemoteStopBody, TransactionShown
+from services.transactions.domain.remote import REMOTE, start_key, stop_key
+from services.transactions.domain.transaction import TRANSACTIONS
+
+REMOTE_START_ID_MAX: Final = 2**31 - 1
+POLL_FIRST_S: Final = 0.02
+POLL_MAX_S: Final = 0.5
+WAITING: Final = ("asked", "accepted")
+
+StationPath = Annotated[str, Path(alias="stationId", max_length=48)]
+TransactionPath = Annotated[str, Path(alias="transactionId", max_length=36)]
+Row = Mapping[str, Value]
+
+
+def router(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRouter:
+    """The routes under `/transactions`."""
+    made = APIRouter()
+    made.include_router(_reading(store))
+    made.include_router(_remote(store, desk, pseudonyms))
+    return made
+
+
+def _reading(store: Store) -> APIRouter:
+    made = APIRouter(tags=["transactions"])
+
+    @made.get(
+        "/transactions", summary="All transactions", dependencies=[require("viewer")],
+        responses=documented(401, 403, 422),
+    )  # fmt: skip
+    async def transactions(
+        page: Annotated[Wanted, wanted(int, str, str)],
+        station: Annotated[str | None, Query(alias="stationId", max_length=48)] = None,
+        state: Literal["open", "ended"] | None = None,
+        evse: Annotated[int | None, Query(alias="evseId", ge=0, le=2**31 - 1)] = None,
+    ) -> Page[TransactionShown]:
+        """Those that changed last come first."""
+        asked: dict[str, Value] = {"station": normalise(station) if station else None, "state": state, "evse_id": evse}
+        where = {column: value for column, value in asked.items() if value is not None}
+        rows = await store.select(
+            TRANSACTIONS,
+            where,
+            after=cast(Any, page.after),
+            order=("changed_at",),
+            descending=True,
+            limit=page.limit + 1,
+        )
+        found = page.page(rows, lambda row: cast(Any, (row["changed_at"], row["station"], row["key"])))
+        return Page(items=[_shown(row) for row in found.items], next=found.next)
+
+    @made.get(
+        "/transactions/{stationId}/{transactionId}", summary="A transaction", dependencies=[require("viewer")],
+        responses=documented(401, 403, 404, 422),
+    )  # fmt: skip
+    async def transaction(station: StationPath, transaction_id: TransactionPath) -> TransactionShown:
+        where: dict[str, Value] = {"station": normalise(station), "key": normalise(transaction_id)}
+        rows = await store.select(TRANSACTIONS, where, limit=1)
+        if not rows:
+            raise Problem(404, "This station has reported no such transaction.", title="Unknown transaction")
+        return _shown(rows[0])
+
+    return made
+
+
+def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRouter:
+    made = APIRouter(tags=["remote control"])
+
+    @made.post(
+        "/stations/{stationId}/remote-start", summary="Start a transaction from here", response_model=RemoteShown,
+        responses=RESPONSES | documented(404, 409),
+    )  # fmt: skip
+    async def remote_start(
+        body: RemoteStartBody, station: StationPath, write: Annotated[Write, writing("operator")]
+    ) -> Response:
+        """Answers when the transaction that carries the remoteStartId was seen, or will not come."""
+        key = await desk.station(station)
+        remote_start_id, operation_id = secrets.randbelow(REMOTE_START_ID_MAX) + 1, str(uuid.uuid4())
+        payload: dict[str, Any] = {"remoteStartId": remote_start_id, "idToken": body.idToken.model_dump()}
+        if body.groupIdToken:
+            payload["groupIdToken"] = body.groupIdToken.model_dump()
+        if body.evseId is not None:
+            payload["evseId"] = body.evseId
+        if body.chargingProfile is not None:
+            payload["chargingProfile"] = _tx_profile(body.chargingProfile)
+        ask = desk.ask(
+            "RequestStartTransaction",
+            orjson.dumps(payload),
+            reply_service="transactions",
+            reference=start_key(key, remote_start_id),
+        )
+        wanted_start = RemoteStart(
+            operation_id=operation_id,
+            remote_start_id=remote_start_id,
+            ask=ask,
+            token=pseudonyms.of(body.idToken.type, body.idToken.idToken),
+            token_type=body.idToken.type,
+            wait_ms=body.effectWithin * 1000,
+            evse_id=body.evseId,
+        )
+        return await asked(write, REMOTE_START, key, wanted_start)
+
+    @made.post(
+        "/stations/{stationId}/remote-stop", summary="Stop a transaction from here", response_model=RemoteShown,
+        responses=RESPONSES | documented(404, 409),
+    )  # fmt: skip
+    async def remote_stop(
+        body: RemoteStopBody, station: StationPath, write: Annotated[Write, writing("operator")]
+    ) -> Response:
+        """Answers when the transaction's end was seen, or will not come."""
+        key = await desk.station(station)
+        ask = desk.ask(
+            "RequestStopTransaction",
+            orjson.dumps({"transactionId": body.transactionId}),
+            reply_service="transactions",
+            reference=stop_key(key, body.transactionId),
+        )
+        wanted_stop = RemoteStop(
+            operation_id=str(uuid.uuid4()),
+            transaction_id=body.transactionId,
+            ask=ask,
+            wait_ms=body.effectWithin * 1000,
+        )
+        return await asked(write, REMOTE_STOP, key, wanted_stop)
+
+    @made.get(
+        "/remote/{operationId}", summary="What became of a remote start or stop", dependencies=[require("viewer")],
+        responses=documented(401, 403, 404),
+    )  # fmt: skip
+    async def remote(operation_id: Annotated[str, Path(alias="operationId", max_length=36)]) -> RemoteShown:
+        row = await moved(operation_id, 0)
+        if row is None:
+            raise Problem(404, "No such remote start or stop.")
+        return _remote_shown(row)
+
+    async def asked(write: Write, type_: str, key: str, body: msgspec.Struct) -> Response:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        operation, _ = await write.outcome(type_, key, body, write.wait_s)
+        if operation is None:
+            return write.pending({})
+        if operation.status >= 400:
+            return write.answer(operation, "", {})
+        operation_id = str(orjson.loads(bytes(operation.body))["operationId"])
+        row = await moved(operation_id, max(0.0, write.wait_s - (loop.time() - began)))
+        assert row is not None, f"remote operation {operation_id} has no row"
+        status = 202 if row["state"] in WAITING else 200
+        headers = {"Location": f"/transactions/remote/{operation_id}"}
+        return Response(_remote_shown(row).model_dump_json(), status, headers, "application/json")
+
+    async def moved(operation_id: str, wait_s: float) -> Row | None:
+        loop, pause = asyncio.get_running_loop(), POLL_FIRST_S
+        until = loop.time() + wait_s
+        while True:
+            rows = await store.select(REMOTE, {"operation_id": operation_id}, limit=1)
+            if (rows and rows[0]["state"] not in WAITING) or loop.time() >= until:
+                return rows[0] if rows else None
+            await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
+            pause = min(pause * 2, POLL_MAX_S)
+
+    return made
+
+
+def _tx_profile(profile: dict[str, Any]) -> dict[str, Any]:
+    """F01.FR.09, F01.FR.11 and their likes in F02: a TxProfile, and without a transactionId."""
+    if profile.get("chargingProfilePurpose") != "TxProfile":
+        raise Problem(422, "body.chargingProfile.chargingProfilePurpose must be TxProfile (F01.FR.09).")
+    if "transactionId" in profile:
+        raise Problem(422, "body.chargingProfile.transactionId must be absent: there is none yet (F01.FR.11).")
+    return profile
+
+
+def _shown(row: Row) -> TransactionShown:
+    return TransactionShown.model_validate(
+        {
+            "stationId": row["station"],
+            "transactionId": row["transaction_id"],
+            "state": row["state"],
+            "evseId": row["evse_id"],
+            "connectorId": row["connector_id"],
+            "startedAt": _time(row["started_at"]),
+            "endedAt": _time(row["ended_at"]),
+            "chargingState": row["charging_state"],
+            "stoppedReason": row["stopped_reason"],
+            "remoteStartId": row["remote_start_id"],
+            "token": row["token"],
+            "tokenType": row["token_type"],
+            "meterStartWh": row["meter_start_wh"],
+            "meterStopWh": row["meter_stop_wh"],
+            "energyWh": row["energy_wh"],
+            "seqNos": orjson.loads(str(row["seen"])),
+            "gaps": orjson.loads(str(row["gaps"])),
+            "missing": row["missing"],
+            "conflicts": row["conflicts"],
+            "offline": row["offline"],
+            "timeSpentCharging": row["time_spent_charging_s"],
+            "changedAt": _time(row["changed_at"]),
+        }
+    )
+
+
+def _remote_shown(row: Row) -> RemoteShown:
+    return RemoteShown.model_validate(
+        {
+            "operationId": row["operation_id"],
+            "kind": row["kind"],
+            "stationId": row["station"],
+            "state": row["state"],
+            "commandId": row["command_id"],
+            "remoteStartId": row["remote_start_id"],
+            "transactionId": row["transaction_id"],
+            "evseId": row["evse_id"],
+            "reason": row["reason"],
+            "askedAt": _time(row["asked_at"]),
+            "changedAt": _time(row["changed_at"]),
+        }
+    )
+
+
+def _time(ms: Value) -> str | None:
+    return None if ms is None else to_rfc3339(int(ms))

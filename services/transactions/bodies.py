@@ -1,0 +1,78 @@
+"""What the API of transactions takes and shows."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class IdTokenBody(_Body):
+    """An idToken as OCPP writes it."""
+
+    idToken: str = Field(min_length=1, max_length=36)
+    type: Literal["Central", "eMAID", "ISO14443", "ISO15693", "KeyCode", "Local", "MacAddress", "NoAuthorization"] = (
+        "Central"
+    )
+
+
+class RemoteStartBody(_Body):
+    """Start a transaction from here (F01, F02)."""
+
+    idToken: IdTokenBody
+    groupIdToken: IdTokenBody | None = None
+    evseId: int | None = Field(None, ge=1, le=2**31 - 1)
+    chargingProfile: dict[str, Any] | None = Field(None, description="A TxProfile without transactionId")
+    effectWithin: int = Field(120, ge=1, le=3600, description="Seconds until a missing transaction counts as no effect")
+
+
+class RemoteStopBody(_Body):
+    """Stop a transaction from here (F03)."""
+
+    transactionId: str = Field(min_length=1, max_length=36)
+    effectWithin: int = Field(120, ge=1, le=3600, description="Seconds until a missing end counts as no effect")
+
+
+class RemoteShown(BaseModel):
+    """A remote start or stop. `state`: asked, accepted, seen (its effect), rejected, failed, no_effect."""
+
+    operationId: str
+    kind: Literal["start", "stop"]
+    stationId: str
+    state: str
+    commandId: str
+    remoteStartId: int | None
+    transactionId: str | None
+    evseId: int | None
+    reason: str | None
+    askedAt: str
+    changedAt: str
+
+
+class TransactionShown(BaseModel):
+    """A transaction. Energy in Wh as decimal text; `seqNos` and `gaps` as closed ranges."""
+
+    stationId: str
+    transactionId: str
+    state: Literal["open", "ended"]
+    evseId: int | None
+    connectorId: int | None
+    startedAt: str | None
+    endedAt: str | None
+    chargingState: str | None
+    stoppedReason: str | None
+    remoteStartId: int | None
+    token: str | None = Field(description="Pseudonym of the idToken")
+    tokenType: str | None
+    meterStartWh: str | None
+    meterStopWh: str | None
+    energyWh: str | None
+    seqNos: list[tuple[int, int]]
+    gaps: list[tuple[int, int]]
+    missing: int
+    conflicts: int
+    offline: bool
+    timeSpentCharging: int | None
+    changedAt: str
