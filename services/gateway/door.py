@@ -76,6 +76,13 @@ class Door:
             return refused
         return newer or self._unknown(identity)
 
+    async def knows(self, identity: str) -> bool:
+        """Whether the station is registered, looking as far as the log goes now."""
+        key = normalise(identity)
+        if self._stations.find(key) is None:
+            await self._catch_up(key)
+        return self._stations.find(key) is not None
+
     async def ends(self) -> Mapping[int, int]:
         """The end of every partition of the stations' topic."""
         return {tp.partition: end for tp, end in (await self._log.ends(self._partitions)).items()}

@@ -5,6 +5,7 @@ slot a gateway closes every connection and claims another.
 """
 
 import asyncio
+import contextlib
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ import structlog
 
 from ocppcore import topics
 from ocppcore.clock import Clock
-from ocppcore.log import Log, Reader, Record, TopicPartition
+from ocppcore.log import Log, LogError, Reader, Record, TopicPartition
 from ocppcore.seal import Seal
 from services.gateway.copies import Station, StationsCopy
 from services.gateway.domain.admission import Basic
@@ -29,6 +30,7 @@ from services.gateway.slots import SKEW_MAX_MS, SlotLost, Slots
 
 DRAIN_STEP_S: Final = 0.05
 FETCH_WAIT_S: Final = 5.0
+LAST_WORDS_S: Final = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -137,6 +139,10 @@ class Gateway:
             return Refused(HTTPStatus.SERVICE_UNAVAILABLE, reason)
         return await self._door.admit(identity, basic, security_profile)
 
+    async def knows(self, identity: str) -> bool:
+        """Whether a station of this identity is registered."""
+        return await self._door.knows(identity)
+
     async def connect(
         self, station: Station, identity: str, subprotocol: str, security_profile: int, transport: Transport
     ) -> Session | Refused:
@@ -159,6 +165,9 @@ class Gateway:
             self.hub.end_all("gateway is stopping")
             for listener in self._listeners:
                 await listener.close()
+            with contextlib.suppress(LogError, TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await self.hub.appender.idle()
             for reader in (tail, outbound):
                 await reader.close()
             await self._slots.close()

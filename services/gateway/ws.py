@@ -7,6 +7,7 @@ pings to silent sockets, limits on everything a stranger may send.
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,8 +74,10 @@ class WsSettings:
 class WsListener:
     """A listening socket and all sockets accepted on it."""
 
-    def __init__(self, settings: WsSettings) -> None:
+    def __init__(self, settings: WsSettings, bound: socket.socket | None = None) -> None:
+        """`bound` listens already, instead of the host and port in the settings."""
         self.settings = settings
+        self._bound = bound
         self.sockets: set[Socket] = set()
         self.handshakes: set[asyncio.Task[None]] = set()
         self.lost = asyncio.Event()
@@ -101,9 +104,14 @@ class WsListener:
     async def start(self, gateway: Gateway) -> None:
         """Listen. Raises OSError when the port is taken."""
         s, loop = self.settings, asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Socket(self, gateway, loop), s.host, s.port, ssl=s.tls, backlog=s.backlog, start_serving=True
-        )
+        if self._bound is not None:
+            self._server = await loop.create_server(
+                lambda: Socket(self, gateway, loop), sock=self._bound, ssl=s.tls, backlog=s.backlog
+            )
+        else:
+            self._server = await loop.create_server(
+                lambda: Socket(self, gateway, loop), s.host, s.port, ssl=s.tls, backlog=s.backlog
+            )
         self._sweeper = asyncio.create_task(self._sweep(loop))
         log.info("listening for stations", host=s.host, port=self.port, security_profile=s.security_profile)
 
@@ -117,16 +125,16 @@ class WsListener:
         await self.stop()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for socket in list(self.sockets):
-            socket.give_up()
+        for one in list(self.sockets):
+            one.give_up()
         try:
             async with asyncio.timeout(self.settings.close_timeout_s):
                 while self.sockets:
                     self.lost.clear()
                     await self.lost.wait()
         except TimeoutError:
-            for socket in list(self.sockets):
-                socket.abort()
+            for one in list(self.sockets):
+                one.abort()
         for task in self.handshakes:
             task.cancel()
 
@@ -135,8 +143,8 @@ class WsListener:
         while True:
             await asyncio.sleep(period_s)
             now = loop.time()
-            for socket in list(self.sockets):
-                socket.look(now)
+            for one in list(self.sockets):
+                one.look(now)
 
 
 class Socket(asyncio.Protocol):

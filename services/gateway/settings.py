@@ -1,0 +1,119 @@
+"""Settings of the gateway. `CSMS_OCPP_*` are fixed points that others' scripts rely on."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ocppcore.settings import BaseServiceSettings, Port, fixed, service_config
+from services.gateway.domain.connection import Limits
+from services.gateway.gateway import Numbers
+from services.gateway.ws import WsSettings
+
+SLOTS = 64
+
+
+class Settings(BaseServiceSettings):
+    """Read once, in `__main__.py` or by whoever runs several services in one process."""
+
+    model_config = service_config("gateway")
+
+    ocpp_host: str = fixed("CSMS_OCPP_HOST", "Address that stations connect to", default="0.0.0.0")
+    ocpp_port: Port = fixed("CSMS_OCPP_PORT", "Port that stations connect to, without TLS", default=9000)
+    ocpp_allow_unauthenticated: bool = fixed(
+        "CSMS_OCPP_ALLOW_UNAUTHENTICATED", "Admit registered stations without a password", default=False
+    )
+    ocpp_subprotocol_refusal: Literal["101", "400"] = fixed(
+        "CSMS_OCPP_SUBPROTOCOL_REFUSAL",
+        "How a station is refused that speaks no OCPP version of ours: `101` without the header and a close, or `400`",
+        default="101",
+    )
+    slots: int = Field(
+        SLOTS, ge=1, le=1024, description="Partitions of `ocpp.outbound`: how many gateways at once; fixed in the log"
+    )
+    hide_unknown: bool = Field(False, description="Answer 401 instead of 404 to stations that are not registered")
+    lease_s: float = Field(10.0, ge=1, le=120, description="Lease of a slot; renewed every third of it")
+    catch_up_s: float = Field(2.0, ge=0, le=30, description="How long a refusal waits for the copy of the stations")
+    drain_s: float = Field(10.0, ge=0, le=600, description="How long a stop takes at most: connections close over it")
+    handled_commands_max: int = Field(20_000, ge=100, description="Command ids remembered, so that none is sent twice")
+    append_bytes_max: int = Field(
+        32 * 1024 * 1024, ge=1024 * 1024, description="Bytes on their way to the log; beyond, sockets are not read"
+    )
+    connections_max: int = Field(15_000, ge=1, description="Open sockets; one more is cut")
+    frame_bytes_max: int = Field(
+        1_000_000,
+        ge=1024,
+        le=1_900_000,
+        description="Longest message of a station, after inflation; the log's records hold 2 MiB",
+    )
+    frame_depth_max: int = Field(32, ge=4, le=128, description="Deepest JSON of a station")
+    reply_timeout_s: float = Field(30.0, gt=0, le=600, description="A CALL unanswered for this long is forgotten")
+    command_timeout_s: float = Field(30.0, gt=0, le=600, description="How long a station has to answer a command")
+    commands_max: int = Field(64, ge=1, le=10_000, description="Commands that wait on one connection")
+    calls_waiting_max: int = Field(32, ge=1, description="CALLs of a station that wait before its socket is not read")
+    calls_waiting_bytes_max: int = Field(65_536, ge=1024, description="The same, in bytes")
+    flood_allowance: int = Field(
+        1000, ge=1, description="Frames out of turn or refused until a station is closed; it refills"
+    )
+    flood_allowance_per_s: int = Field(10, ge=0, description="How fast the allowance refills")
+    trigger_window_s: float = Field(
+        120.0, gt=0, le=3600, description="How long a Pending station may send what TriggerMessage asked for"
+    )
+    handshake_timeout_s: float = Field(10.0, gt=0, le=120, description="A handshake not finished by then is cut")
+    close_timeout_s: float = Field(5.0, gt=0, le=60, description="A closing handshake not finished by then is cut")
+    write_timeout_s: float = Field(30.0, gt=0, le=600, description="A station that does not read for this long is cut")
+    ping_interval_s: float = Field(60.0, gt=0, le=3600, description="A station silent for this long is pinged")
+    pong_timeout_s: float = Field(30.0, gt=0, le=600, description="And cut if it stays silent for this long")
+    refusal_delay_s: float = Field(0.3, ge=0, le=10, description="A 401 is sent this long after its request")
+    compression: bool = Field(True, description="Offer permessage-deflate (a CSMS shall, Part 4, section 3.3)")
+    password_threads: int = Field(2, ge=1, le=32, description="Threads that check passwords which a person chose")
+    password_checks_max: int = Field(256, ge=1, description="Slow checks that wait; beyond, 503")
+    passwords_remembered_max: int = Field(20_000, ge=0, description="Slow checks remembered")
+    scan_records_max: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
+        20_000, description="Records that one request for a station's frames looks at"
+    )
+
+
+def numbers(settings: Settings) -> Numbers:
+    """What the gateway needs of the settings."""
+    return Numbers(
+        cells=settings.partition_count,
+        slots=settings.slots,
+        limits=Limits(
+            frame_bytes_max=settings.frame_bytes_max,
+            depth_max=settings.frame_depth_max,
+            reply_timeout_ms=round(settings.reply_timeout_s * 1000),
+            command_timeout_ms=round(settings.command_timeout_s * 1000),
+            commands_max=settings.commands_max,
+            waiting_max=settings.calls_waiting_max,
+            waiting_bytes_max=settings.calls_waiting_bytes_max,
+            allowance=settings.flood_allowance,
+            allowance_per_s=settings.flood_allowance_per_s,
+            trigger_window_ms=round(settings.trigger_window_s * 1000),
+        ),
+        lease_ms=round(settings.lease_s * 1000),
+        catch_up_s=settings.catch_up_s,
+        drain_s=settings.drain_s,
+        handled_max=settings.handled_commands_max,
+        append_bytes_max=settings.append_bytes_max,
+        allow_unauthenticated=settings.ocpp_allow_unauthenticated,
+        hide_unknown=settings.hide_unknown,
+    )
+
+
+def plain_listener(settings: Settings) -> WsSettings:
+    """The listener without TLS: security profile 1."""
+    return WsSettings(
+        host=settings.ocpp_host,
+        port=settings.ocpp_port,
+        security_profile=1,
+        connections_max=settings.connections_max,
+        frame_bytes_max=settings.frame_bytes_max,
+        handshake_timeout_s=settings.handshake_timeout_s,
+        close_timeout_s=settings.close_timeout_s,
+        write_timeout_s=settings.write_timeout_s,
+        ping_interval_s=settings.ping_interval_s,
+        pong_timeout_s=settings.pong_timeout_s,
+        refusal_delay_s=settings.refusal_delay_s,
+        refuse_subprotocol=settings.ocpp_subprotocol_refusal == "400",
+        compression=settings.compression,
+    )
