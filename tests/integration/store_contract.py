@@ -372,6 +372,10 @@ class Commits:
         assert numbers == sorted(number for one in done for number in one) == list(range(len(numbers)))
         assert len(numbers) >= 30
 
+    async def test_an_empty_commit_is_no_commit(self, store: Store) -> None:
+        await store.commit(Commit([]))
+        assert await everything(store) == [[], [], {}, {}, []]
+
     async def test_many_rows_in_one_commit(self, store: Store) -> None:
         (row,) = await store.open_cells([0])
         count = 2000
@@ -448,6 +452,17 @@ class States:
         await write(store, states=states, timers=timers)
         assert await store.load([*states]) == {key: key.id.encode() for key in states}
         assert await store.timers([0]) == timers
+
+    async def test_what_no_database_holds_is_not_found(self, store: Store) -> None:
+        """Asking for it is a stranger's right, and no reason to fail."""
+        a = StateKey("Session", "a")
+        await write(store, Upsert(SESSIONS, session("a", "1")), states={a: state(b"1")})
+        await store.copy_apply(TOKENS, [CopyRow("a", b"1", 0, 1)], {})
+        for text in ("a\0b", "\ud800"):
+            assert await store.load([StateKey("Session", text), a]) == {a: b"1"}
+            assert set(await store.copy_find(TOKENS, [text, "a"])) == {"a"}
+            assert await store.select(SESSIONS, {"station": text}) == []
+        assert await store.select(SESSIONS, {"seen": 2**70}) == []
 
     async def test_scan_pages_a_kind_of_a_cell_in_id_order(self, store: Store) -> None:
         ids = [text for text in AWKWARD if text]

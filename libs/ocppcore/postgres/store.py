@@ -105,7 +105,13 @@ class PostgresStore:
 
     async def load(self, keys: Sequence[StateKey]) -> Mapping[StateKey, bytes]:
         kinds, ids = [key.kind for key in keys], [key.id for key in keys]
-        rows = await self._connections.read(lambda c: c.fetch(self._sql["load"], kinds, ids))
+        try:
+            rows = await self._connections.read(lambda c: c.fetch(self._sql["load"], kinds, ids))
+        except asyncpg.DataError:
+            possible = [key for key in keys if names.storable(key.id)]
+            if len(possible) == len(keys):
+                raise
+            return await self.load(possible)
         return {StateKey(kind, id_): data for kind, id_, data in rows}
 
     async def scan(self, kind: str, cell: int, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
@@ -125,6 +131,8 @@ class PostgresStore:
     async def commit(self, commit: Commit) -> None:
         """As the port says. Raises ValueError, nothing done, for what PostgreSQL cannot hold (U+0000 in a text)."""
         statement = fenced(self._schema.quoted, commit)
+        if statement is None:
+            return
         async with self._connections.writer() as connection:
             try:
                 await _write(connection, statement)
@@ -181,7 +189,13 @@ class PostgresStore:
 
     async def copy_find(self, topic: str, keys: Sequence[str]) -> Mapping[str, CopyRow]:
         sql = self._sql["copy_find"].format(copy=self._schema.copy(topic))
-        rows = await self._connections.read(lambda c: c.fetch(sql, keys))
+        try:
+            rows = await self._connections.read(lambda c: c.fetch(sql, keys))
+        except asyncpg.DataError:
+            possible = [key for key in keys if names.storable(key)]
+            if len(possible) == len(keys):
+                raise
+            return await self.copy_find(topic, possible)
         return {row[0]: CopyRow(*row) for row in rows}
 
     async def copy_reset(self, topic: str) -> None:
@@ -201,7 +215,12 @@ class PostgresStore:
         limit: int = 100,
     ) -> Sequence[dict[str, Value]]:
         sql, arguments = page(self._schema.quoted, table, where or {}, after, order, descending, limit)
-        rows = await self._connections.read(lambda c: c.fetch(sql, *arguments))
+        try:
+            rows = await self._connections.read(lambda c: c.fetch(sql, *arguments))
+        except asyncpg.DataError as error:
+            if not _fits_no_row(error):
+                raise
+            return []
         return [dict(row) for row in rows]
 
     # Rebuild
@@ -242,6 +261,10 @@ class PostgresStore:
 
 async def _write(connection: Connection, statement: Statement) -> None:
     """Send it once; again only where the server says that it undid it. ValueError for a value that does not fit."""
+    try:
+        return await _send(connection, statement)
+    except ROLLED_BACK:
+        pass  # tenacity costs more than a small commit: it is for the rare second time
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(ROLLED_BACK),
         stop=stop_after_attempt(ROLLED_BACK_ATTEMPTS),
@@ -249,11 +272,21 @@ async def _write(connection: Connection, statement: Statement) -> None:
         reraise=True,
     ):
         with attempt:
-            try:
-                await connection.fetchval(statement.sql, *statement.arguments)
-            except asyncpg.DataError as error:
-                # Without its cause: that quotes the values, which may be idTokens.
-                raise ValueError(f"a value of the commit does not fit its column: {type(error).__name__}") from None
+            await _send(connection, statement)
+
+
+async def _send(connection: Connection, statement: Statement) -> None:
+    try:
+        await connection.fetchval(statement.sql, *statement.arguments)
+    except asyncpg.DataError as error:
+        # Without its cause: that quotes the values, which may be idTokens.
+        raise ValueError(f"a value of the commit does not fit its column: {type(error).__name__}") from None
+
+
+def _fits_no_row(error: Exception) -> bool:
+    """A value that no row can hold was asked for: U+0000 in a text, an integer of more than 64 bits."""
+    refused = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
+    return isinstance(error, refused) or isinstance(error.__cause__, (OverflowError, UnicodeError))
 
 
 def _cursor(connection: Connection, sql: str) -> Any:

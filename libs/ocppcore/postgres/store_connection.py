@@ -131,6 +131,8 @@ class Connections:
             try:
                 yield self._writer
             except UNREACHABLE as error:
+                if isinstance(error, asyncpg.InterfaceError) and not self._writer.is_closed():
+                    raise  # not a lost connection: we used it wrongly
                 self._writer.terminate()
                 self._check_open(error)
                 raise StoreUnavailable(f"the database went away during a write: {describe(error)}") from error

@@ -41,6 +41,11 @@ def schema_name(service: str, namespace: str) -> str:
     return schema
 
 
+def storable(text: str) -> bool:
+    """Whether a text column can hold it: PostgreSQL takes neither U+0000 nor half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def lock_key(purpose: str) -> int:
     """An advisory lock's number: the same in every process, different from other purposes'."""
     return int.from_bytes(blake2b(purpose.encode(), digest_size=8).digest(), "big", signed=True)
@@ -107,10 +112,11 @@ def copy_table(topic: str) -> str:
 
 
 def stream_ddl(schema: str, stream: str) -> str:
-    """The table of a stream. Its rows are written once and never change."""
+    """The table of a stream. Its rows are written once and never change; up to 4 kB they are not worth compressing."""
     return f"""CREATE TABLE IF NOT EXISTS {schema}.{name(stream_table(stream))} (
     cell integer NOT NULL, number bigint NOT NULL, key text COLLATE "C" NOT NULL, value bytea NOT NULL,
-    headers text NOT NULL, appended_at bigint NOT NULL, PRIMARY KEY (cell, number))"""
+    headers text NOT NULL, appended_at bigint NOT NULL, PRIMARY KEY (cell, number))
+    WITH (toast_tuple_target = 4080)"""
 
 
 def copy_ddl(schema: str, topic: str) -> str:

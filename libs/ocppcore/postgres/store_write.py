@@ -36,9 +36,14 @@ class _Write(NamedTuple):
     arrays: Sequence[Sequence[object]]
 
 
-def fenced(schema: str, commit: Commit) -> Statement:
-    """The statement of a commit; its error with SQLSTATE CS001 names in DETAIL the cells that were still held."""
-    return _statement(schema, commit.cells, [*_streams(commit.stream), *_changes(commit)])
+def fenced(schema: str, commit: Commit) -> Statement | None:
+    """The statement of a commit; its error with SQLSTATE CS001 names in DETAIL the cells that were still held.
+
+    None if it holds nothing. Changes without a cell to fence them are a mistake of the caller.
+    """
+    writes = [*_streams(commit.stream), *_changes(commit)]
+    assert commit.cells or not writes, "a commit with changes names the cells that they belong to"
+    return _statement(schema, commit.cells, writes) if commit.cells else None
 
 
 def unfenced(schema: str, commit: Commit) -> Statement | None:

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS {schema}.state (
     rebuilt boolean NOT NULL,
     expires_at bigint,
     PRIMARY KEY (kind, id)
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, toast_tuple_target = 4080);
 CREATE INDEX IF NOT EXISTS state_scan ON {schema}.state (kind, cell, id);
 CREATE INDEX IF NOT EXISTS state_expiry ON {schema}.state (expires_at) WHERE expires_at IS NOT NULL;
 
