@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, cast
+from urllib.parse import quote
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Response
@@ -65,7 +66,7 @@ def _tokens(store: Store, pseudonyms: Pseudonyms, drivers: Drivers) -> APIRouter
         operation, _ = await write.outcome(PutToken.NAME, pseudonym, asked, write.wait_s)
         if operation is None:
             return write.pending({})
-        return write.answer(operation, f"/auth/tokens/{kind}/{value}", {"idToken": value})
+        return write.answer(operation, f"/auth/tokens/{kind}/{quote(value, safe='')}", {"idToken": value})
 
     @made.delete(
         "/tokens/{type}/{idToken}", status_code=204, summary="Remove a token", responses=RESPONSES | documented(404)

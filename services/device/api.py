@@ -5,6 +5,7 @@ import secrets
 import string
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Final, cast
+from urllib.parse import quote
 
 import msgspec
 import orjson
@@ -61,9 +62,9 @@ def router(store: Store, password_key: bytes) -> APIRouter:
         once: dict[str, Any] = {"warnings": warnings} if (warnings := body.warnings()) else {}
         if operation is None:
             return write.pending(once | ({} if "password" in body.model_fields_set else {"password": spare}))
-        if first and operation.status < 400 and orjson.loads(operation.body)["passwordMade"]:
+        if first and operation.status < 400 and orjson.loads(bytes(operation.body))["passwordMade"]:
             once["password"] = spare
-        return write.answer(operation, f"/device/stations/{identity}", once)
+        return write.answer(operation, f"/device/stations/{quote(identity, safe='')}", once)
 
     @made.post(
         "/stations", status_code=201, summary="Register a station", response_model=StationWritten,
