@@ -99,6 +99,15 @@ TABLE: tuple[Topic, ...] = (
         retention_days=396,
         stream=True,
     ),
+    Topic(
+        "csms.keys",
+        "name of the key",
+        "fingerprints of the keys that this log's data depends on; the first record of a name counts",
+        ("csms",),
+        ("csms",),
+        spread="one",
+        compacted=True,
+    ),
     Topic("device.stations", "station id", _STATE, ("device",), ("gateway", *SERVICES), compacted=True),
     Topic("auth.tokens", "pseudonym of the idToken", _STATE, ("auth",), SERVICES, compacted=True),
     Topic("auth.apikeys", "key id", _STATE, ("auth",), ("gateway", *SERVICES), compacted=True),
@@ -109,6 +118,7 @@ BY_NAME = {topic.name: topic for topic in TABLE}
 OUTBOUND = "ocpp.outbound"
 CONNECTIONS = "ocpp.connections"
 GATEWAYS = "ocpp.gateways"
+KEYS = "csms.keys"
 STATIONS = "device.stations"
 TOKENS = "auth.tokens"
 APIKEYS = "auth.apikeys"

@@ -1,0 +1,226 @@
+"""The `csms` command line."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+
+from csms import houses
+from csms.runtime import PortTaken, check_port, open_process, read_settings, stop_on_signals
+from csms.tools import frames as frames_tool
+from csms.tools import parked as parked_tool
+from csms.tools.access import Access, access
+from csms.tools.rebuilding import run_rebuild, run_recover
+from csms.up import up as run_up
+from ocppcore.embedded import EmbeddedPostgresError
+from ocppcore.engine.rebuild import StillRunning
+from ocppcore.log import LogError
+from ocppcore.settings import BaseServiceSettings, SettingsError, read
+from ocppcore.store import StoreUnavailable
+from services.gateway.settings import Settings as GatewaySettings
+from simulator import command as simulator
+
+app = typer.Typer(
+    name="csms",
+    help="A Charging Station Management System for OCPP 2.0.1.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+parked = typer.Typer(help="Records that a service could not decide.", no_args_is_help=True)
+app.add_typer(parked, name="parked")
+console = Console()
+errors = Console(stderr=True)
+T = TypeVar("T")
+ServiceName = StrEnum("ServiceName", {name: name for name in houses.HOSTS})  # type: ignore[misc]
+
+EXPECTED = (
+    PortTaken,
+    SettingsError,
+    EmbeddedPostgresError,
+    StillRunning,
+    LogError,
+    StoreUnavailable,
+)
+
+
+def _run(work: Callable[[BaseServiceSettings], Awaitable[T]]) -> T:
+    """Run a command; what a person can mend is said in one line, without a traceback."""
+    try:
+        settings = read_settings()
+        if sys.platform != "win32":
+            import uvloop
+
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_plain(work, settings))
+        return asyncio.run(_plain(work, settings))
+    except EXPECTED as error:
+        errors.print(f"[red]csms:[/red] {error}", soft_wrap=True)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    raise typer.Exit(1)
+
+
+async def _plain(work: Callable[[BaseServiceSettings], Awaitable[T]], settings: BaseServiceSettings) -> T:
+    """One expected error inside groups comes out on its own."""
+    try:
+        return await work(settings)
+    except BaseExceptionGroup as group:
+        inner: BaseException = group
+        while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+            inner = inner.exceptions[0]
+        if isinstance(inner, EXPECTED):
+            raise inner from None
+        raise
+
+
+@app.command()
+def up() -> None:
+    """Run everything on this machine: database, log, all services, gateway."""
+    _run(lambda settings: run_up(settings, console))
+
+
+async def _serve(settings: BaseServiceSettings, name: str) -> None:
+    if name == houses.GATEWAY:
+        ports = read(GatewaySettings)
+        check_port(ports.ocpp_host, ports.ocpp_port, "CSMS_OCPP_PORT")
+    check_port(settings.http_host, settings.http_port, "CSMS_HTTP_PORT")
+    async with open_process([name], settings, embedded=False) as process:
+        stop_on_signals(process.stop)
+        await process.serve()
+
+
+def _service_command(name: str) -> None:
+    @app.command(name, help=f"Run one {name} process, for Kafka and Kubernetes.")
+    def serve() -> None:
+        _run(lambda settings: _serve(settings, name))
+
+
+for _name in (houses.GATEWAY, *houses.HOSTS):
+    _service_command(_name)
+
+
+@app.command()
+def simulate(
+    stations: Annotated[int, typer.Option(min=1, help="How many stations")] = 10,
+    url: Annotated[str, typer.Option(help="Where they connect")] = "ws://127.0.0.1:9000/ocpp",
+    seed: Annotated[int, typer.Option(help="Repeats a run")] = 0,
+    faults: Annotated[str, typer.Option(help="offline,duplicates,reconnect-storm")] = "",
+    password: Annotated[str | None, typer.Option(help="Of all stations; without: those made at registration")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds; without: until Ctrl-C")] = None,
+    speed: Annotated[float, typer.Option(help="How much faster than life drivers and batteries are")] = 60.0,
+    token: Annotated[list[str] | None, typer.Option(help="TYPE:VALUE or VALUE; may be repeated")] = None,
+    evses: Annotated[int, typer.Option(min=1)] = 1,
+    prefix: Annotated[str, typer.Option(help="Stations are PREFIX-00001 and so on")] = "SIM",
+    journal: Annotated[Path | None, typer.Option(help="JSON lines of what was acknowledged")] = None,
+    api: Annotated[str | None, typer.Option(help="The CSMS's API, to register and to compare afterwards")] = None,
+    key: Annotated[str | None, typer.Option(help="An operator's API key", envvar="CSMS_ADMIN_KEY")] = None,
+    register: Annotated[bool, typer.Option(help="Register first, with the key of the system on this machine")] = False,
+) -> None:
+    """Play stations against a CSMS, and say whether it kept its promises."""
+    settings = read_settings()
+    if register:
+        api = api or f"http://127.0.0.1:{settings.http_port}"
+        key = key or _own_key(settings)
+    elif api is None:
+        key = None
+    chosen = [fault for fault in faults.split(",") if fault]
+    try:
+        outcome = asyncio.run(
+            simulator.run(
+                url=url,
+                stations=stations,
+                seed=seed,
+                faults=chosen,
+                password=password,
+                duration_s=duration,
+                speed=speed,
+                tokens=token or (),
+                evses=evses,
+                prefix=prefix,
+                journal=journal,
+                api=api,
+                key=key,
+                console=console,
+            )
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    raise typer.Exit(outcome.exit_code)
+
+
+def _own_key(settings: BaseServiceSettings) -> str:
+    path = settings.data / "admin.key"
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}; start the system first, or give --api and --key") from None
+
+
+@app.command()
+def frames(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes")] = False,
+    station: Annotated[str | None, typer.Option(help="Of one station")] = None,
+    last: Annotated[int, typer.Option(min=0, help="Newest records of each partition to begin with")] = 20,
+) -> None:
+    """Frames as they pass, both directions, readable and redacted."""
+
+    async def work(opened: Access) -> None:
+        slots = read(GatewaySettings).slots
+        await frames_tool.frames(opened, console, station=station, follow=follow, last=last, slots=slots)
+
+    _with_access(work)
+
+
+@parked.command("list")
+def parked_list(service: Annotated[ServiceName | None, typer.Option()] = None) -> None:
+    """What is parked, and why."""
+    _with_access(lambda opened: parked_tool.show(opened, console, service.value if service else None))
+
+
+@parked.command("retry")
+def parked_retry(
+    service: ServiceName,
+    record: Annotated[str | None, typer.Argument(help="topic/partition/position; without: all")] = None,
+) -> None:
+    """Have parked records decided again, with their first time of receipt."""
+    count = _with_access(lambda opened: parked_tool.retry(opened, service.value, record))
+    console.print(f"{count} records appended again.")
+
+
+@app.command()
+def rebuild(service: ServiceName) -> None:
+    """Drop a service's projections and build them again from its events. Refuses while the service runs."""
+    hash_ = _with_access(lambda opened: run_rebuild(opened, console, service.value))
+    console.print(f"{service.value}: {hash_}")
+
+
+@app.command()
+def recover(
+    service: ServiceName,
+    new_log: Annotated[bool, typer.Option("--new-log", help="The old log is lost: take this one")] = False,
+) -> None:
+    """A database behind its topic, or a log that was replaced."""
+    _with_access(lambda opened: run_recover(opened, console, service.value, adopt=new_log))
+
+
+def _with_access(work: Callable[[Access], Awaitable[T]]) -> T:
+    async def opened(settings: BaseServiceSettings) -> T:
+        async with access(settings) as granted:
+            return await work(granted)
+
+    return _run(opened)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

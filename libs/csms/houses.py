@@ -1,0 +1,50 @@
+"""Which services there are, and how each is built in a process."""
+
+from collections.abc import Callable, Mapping
+
+from ocppcore.host import Environment, Hosted
+from ocppcore.pseudonym import Pseudonyms
+from ocppcore.service import Service
+from ocppcore.settings import Keys, read
+from services.auth import app as auth
+from services.auth import service as auth_service
+from services.auth.settings import Settings as AuthSettings
+from services.device import app as device
+from services.device import service as device_service
+from services.gateway import app as gateway
+from services.gateway.settings import Settings as GatewaySettings
+from services.smartcharging import app as smartcharging
+from services.smartcharging import service as smartcharging_service
+from services.transactions import app as transactions
+from services.transactions import service as transactions_service
+
+GATEWAY = "gateway"
+HOSTS: Mapping[str, Callable[[Environment], Hosted]] = {
+    "device": device.build,
+    "auth": lambda env: auth.build(env, read(AuthSettings)),
+    "transactions": lambda env: transactions.build(env, read(AuthSettings).master_pass_group),
+    "smartcharging": smartcharging.build,
+}
+NAMES = (*HOSTS, GATEWAY)
+
+
+def build(name: str, env: Environment) -> Hosted:
+    """A domain service by its name."""
+    return HOSTS[name](env)
+
+
+def build_gateway(env: Environment) -> gateway.Built:
+    """The gateway with its own settings."""
+    return gateway.build(env, read(GatewaySettings))
+
+
+def definition(name: str, keys: Keys) -> Service:
+    """A domain service as data, for rebuild, recover and the simulation: no process, no API."""
+    pseudonyms = Pseudonyms(keys.pseudonym)
+    made: Mapping[str, Callable[[], Service]] = {
+        "device": device_service.build,
+        "auth": lambda: auth_service.build(pseudonyms, read(AuthSettings).master_pass_group),
+        "transactions": lambda: transactions_service.build(pseudonyms, read(AuthSettings).master_pass_group),
+        "smartcharging": smartcharging_service.build,
+    }
+    return made[name]()

@@ -1,0 +1,261 @@
+"""One process: a log, stores, the services it hosts, an HTTP server around them, and how it all starts and stops."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+import uvicorn
+from prometheus_client import CollectorRegistry, Gauge
+
+from csms import houses
+from ocppcore import telemetry, topics
+from ocppcore.clock import system_clock
+from ocppcore.embedded import EmbeddedPostgres
+from ocppcore.engine.loop import Engine
+from ocppcore.host import Environment, Hosted
+from ocppcore.http.app import build_app
+from ocppcore.http.auth import Authenticator, KeyRing
+from ocppcore.kafka import KafkaLog
+from ocppcore.log import Log, NewRecord, TopicPartition
+from ocppcore.postgres.log import PostgresLog
+from ocppcore.postgres.store import PostgresStore
+from ocppcore.settings import BaseServiceSettings, Keys, SettingsError, fingerprint, keys, read
+from ocppcore.store import Store
+from services.gateway.app import Built
+from services.gateway.settings import Settings as GatewaySettings
+
+logger = structlog.get_logger(__name__)
+STOP_WITHIN_S = 20.0
+
+
+class PortTaken(Exception):
+    """Another program listens where we were told to; the message says which setting moves us."""
+
+
+@asynccontextmanager
+async def database(settings: BaseServiceSettings, *, embedded: bool) -> AsyncIterator[str]:
+    """The DSN of the database: `DATABASE_URL`, or with `embedded` a server of our own in `CSMS_DATA`."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+    elif embedded:
+        async with EmbeddedPostgres(settings.data / "postgres") as server:
+            yield server.dsn
+    else:
+        raise SettingsError("DATABASE_URL is required: a service on its own brings no database")
+
+
+@asynccontextmanager
+async def open_log(settings: BaseServiceSettings, dsn: str) -> AsyncIterator[Log]:
+    """The log that the settings name, with every topic declared."""
+    log: Log
+    if settings.log == "kafka":
+        log = KafkaLog(settings.kafka_bootstrap_servers, settings.namespace)
+    else:
+        log = await PostgresLog.open(dsn, settings.namespace)
+    try:
+        await log.declare(
+            topics.partition_counts(settings.partition_count, read(GatewaySettings).slots), compacted=topics.COMPACTED
+        )
+        yield log
+    finally:
+        await log.close()
+
+
+async def check_keys(log: Log, held: Keys) -> None:
+    """Note the keys' fingerprints in the log, or refuse keys that are not the ones noted. Raises SettingsError."""
+    tp = TopicPartition(topics.KEYS, 0)
+    wanted = {"pseudonym": fingerprint(held.pseudonym), "password": fingerprint(held.password)}
+    noted = await _noted(log, tp)
+    missing = [
+        NewRecord(topics.KEYS, 0, name, value.encode(), {}) for name, value in wanted.items() if name not in noted
+    ]
+    if missing:
+        await log.append(missing)
+        noted = await _noted(log, tp)
+    for name, value in wanted.items():
+        if noted[name] != value:
+            raise SettingsError(
+                f"CSMS_{name.upper()}_KEY is not the key that this log's data was written with "
+                f"(fingerprint {value}, the log has {noted[name]}): restore the first key from your backup"
+            )
+
+
+async def _noted(log: Log, tp: TopicPartition) -> dict[str, str]:
+    found: dict[str, str] = {}
+    end = (await log.ends([tp]))[tp]
+    position = (await log.starts([tp]))[tp]
+    reader = log.reader()
+    reader.assign({tp: position})
+    try:
+        while position < end and (records := await reader.fetch(100, 5.0)):
+            for record in records:
+                found.setdefault(record.key, record.value.decode())
+            position = records[-1].position + 1
+    finally:
+        await reader.close()
+    return found
+
+
+@dataclass
+class Process:
+    """The services of one process and what they share. `serve` runs until `stop` is set or something fails."""
+
+    env: Environment
+    key_ring: KeyRing
+    hosted: list[Hosted]
+    gateway: Built | None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ready(self) -> bool:
+        """Every service serves and, if it is here, the gateway takes stations."""
+        parts = [hosted.ready() for hosted in self.hosted]
+        return all(parts) and self.key_ring.ready.is_set() and (self.gateway is None or self.gateway.hosted.ready())
+
+    async def until_ready(self, seconds: float = 60.0) -> None:
+        """Wait until everything serves. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while not self.ready():  # noqa: ASYNC110  nothing tells when all of them are
+                await asyncio.sleep(0.05)
+
+    async def serve(self) -> None:
+        """Run everything; on `stop` the gateway drains first, then the rest ends. Errors come as an ExceptionGroup."""
+        server = _server(self)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.key_ring.run(), name="keys")]
+            tasks += [group.create_task(_run(hosted), name=hosted.name) for hosted in self.hosted]
+            tasks.append(group.create_task(_serve_http(server), name="http"))
+            gateway = group.create_task(_run(self.gateway.hosted), name="gateway") if self.gateway else None
+            await self.stop.wait()
+            if self.gateway and gateway:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(STOP_WITHIN_S):
+                        await self.gateway.gateway.drain()
+                gateway.cancel()
+            server.should_exit = True
+            for task in tasks:
+                if task.get_name() != "http":
+                    task.cancel()
+
+
+async def _run(hosted: Hosted) -> None:
+    await hosted.run()
+
+
+async def _serve_http(server: uvicorn.Server) -> None:
+    await server.serve()
+
+
+class _Server(uvicorn.Server):
+    """Signals are the process's, not the server's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(process: Process) -> uvicorn.Server:
+    settings = process.env.settings
+    ready = {hosted.name: hosted.ready for hosted in process.hosted}
+    ready["keys"] = process.key_ring.ready.is_set
+    apps = {hosted.name: hosted.app for hosted in process.hosted}
+    if process.gateway:
+        ready["gateway"] = process.gateway.hosted.ready
+        apps["gateway"] = process.gateway.hosted.app
+    app = build_app(apps, registry=process.env.registry, ready=ready)
+    config = uvicorn.Config(
+        app,
+        host=settings.http_host,
+        port=settings.http_port,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    return _Server(config)
+
+
+@asynccontextmanager
+async def open_process(
+    names: Sequence[str], settings: BaseServiceSettings, *, embedded: bool
+) -> AsyncIterator[Process]:
+    """Everything that `names` (services, `gateway`) need, opened; not yet running."""
+    held = keys(settings, make=embedded)
+    async with database(settings, embedded=embedded) as dsn, open_log(settings, dsn) as log:
+        await check_keys(log, held)
+        registry = telemetry.new_registry()
+        key_ring = KeyRing(log, settings.partition_count)
+        stores: dict[str, Store] = {}
+
+        def store(service: str) -> Store:
+            if service not in stores:
+                stores[service] = PostgresStore(dsn, service, settings.namespace)
+            return stores[service]
+
+        env = Environment(settings, held, log, system_clock, store, Authenticator(key_ring, held.password), registry)
+        hosted = [houses.build(name, env) for name in names if name != "gateway"]
+        gateway = houses.build_gateway(env) if "gateway" in names else None
+        _gauges(registry, hosted)
+        try:
+            yield Process(env, key_ring, hosted, gateway)
+        finally:
+            for opened in stores.values():
+                await opened.close()
+
+
+def _gauges(registry: CollectorRegistry, hosted: Sequence[Hosted]) -> None:
+    cells = Gauge("csms_engine_cells", "Cells that this process owns", ["service"], registry=registry)
+    ready = Gauge("csms_engine_ready", "1 while the service serves", ["service"], registry=registry)
+    for one in hosted:
+        if one.engine is not None:
+            cells.labels(one.name).set_function(partial(_owned, one.engine))
+            ready.labels(one.name).set_function(partial(_serves, one.engine))
+
+
+def _owned(engine: Engine) -> float:
+    return len(engine.cells)
+
+
+def _serves(engine: Engine) -> float:
+    return float(engine.ready)
+
+
+def check_port(host: str, port: int, setting: str) -> None:
+    """Raise PortTaken if nobody can listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortTaken(
+                f"cannot listen on {host}:{port} ({error.strerror}): another program is there, or it is not ours to "
+                f"take. Stop it, or set {setting} to another port"
+            ) from None
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """SIGINT and SIGTERM set `stop`; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        if stop.is_set():
+            raise SystemExit(130)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ask)
+
+
+def read_settings() -> BaseServiceSettings:
+    """What all services share, from the environment, and the logging it asks for."""
+    settings = read(BaseServiceSettings)
+    telemetry.configure_logging(settings.log_level, settings.log_format)
+    telemetry.configure_tracing("csms", settings.trace_ratio, settings.trace_endpoint)
+    return settings

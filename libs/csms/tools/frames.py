@@ -1,0 +1,56 @@
+"""`csms frames`: frames of all stations or one, both directions, as they pass the log, redacted."""
+
+import orjson
+from rich.console import Console
+from rich.text import Text
+
+from csms.tools.access import Access
+from ocppcore import topics
+from ocppcore.clock import to_rfc3339
+from ocppcore.log import Record, TopicPartition
+from ocppcore.topics import normalise
+from services.gateway.frames import item_of
+
+ARROWS = {"from": ("-->", "cyan"), "to": ("<--", "green"), "receipt": (" * ", "yellow")}
+FETCH_MAX = 500
+FRAME_CHARACTERS_MAX = 2000
+
+
+async def frames(access: Access, console: Console, *, station: str | None, follow: bool, last: int, slots: int) -> None:
+    """Print the newest frames of each partition, then, with `follow`, what comes until Ctrl-C."""
+    key = normalise(station) if station else None
+    partitions = [
+        TopicPartition(topics.frames(service), cell) for service in topics.SERVICES for cell in range(access.partitions)
+    ]
+    partitions += [TopicPartition(topics.OUTBOUND, slot) for slot in range(slots)]
+    starts, ends = await access.log.starts(partitions), await access.log.ends(partitions)
+    reader = access.log.reader()
+    reader.assign({tp: max(starts[tp], ends[tp] - last) for tp in partitions})
+    at = {tp: max(starts[tp], ends[tp] - last) for tp in partitions}
+    try:
+        while follow or any(at[tp] < ends[tp] for tp in partitions):
+            records = await reader.fetch(FETCH_MAX, 1.0)
+            if not records and not follow:
+                break
+            for record in sorted(records, key=lambda record: record.appended_at):
+                at[TopicPartition(record.topic, record.partition)] = record.position + 1
+                if key is None or record.key == key:
+                    _print(console, record)
+    finally:
+        await reader.close()
+
+
+def _print(console: Console, record: Record) -> None:
+    item = item_of(record)
+    if item is None:
+        return
+    arrow, style = ARROWS.get(item.direction, ("---", "white"))
+    frame = item.frame if isinstance(item.frame, str) else orjson.dumps(item.frame).decode()
+    line = Text(f"{to_rfc3339(item.at)} ", style="dim")
+    line.append(f"{record.key:<20} ", style="bold")
+    line.append(f"{arrow} ", style=style)
+    line.append(f"{item.action or item.kind:<24} ", style=style)
+    if item.refused:
+        line.append(f"refused {item.refused} ", style="red")
+    line.append(frame[:FRAME_CHARACTERS_MAX])
+    console.print(line, soft_wrap=True)
