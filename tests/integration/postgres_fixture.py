@@ -8,7 +8,8 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +31,16 @@ class PostgresServer:
 
     async def crash(self) -> None:
         """kill -9 of the server, then start it again on what is on the disk."""
+        async with self.stopped():
+            pass
+
+    @asynccontextmanager
+    async def stopped(self) -> AsyncIterator[None]:
+        """Killed while inside, started again afterwards."""
         os.kill(self.running.pid, signal.SIGKILL)
         await self.running.died()
         await self.running.__aexit__(None, None, None)
+        yield
         self.running = await EmbeddedPostgres(self.directory, homes=self.directory).__aenter__()
 
 

@@ -51,64 +51,62 @@ class _Outcome(NamedTuple):
 
 
 class _Batch:
-    """Calls written together, as the arrays that the statement takes."""
+    """Calls written together, as the arrays that the statement takes: records grouped by head, heads in their order."""
 
     def __init__(self, number: int, calls: Sequence[_Call], topics: Mapping[str, TopicInfo]) -> None:
         self.number = number
         self.calls = calls
-        self.records = [record for call in calls for record in call.records]
-        places: dict[tuple[str, int], list[int]] = {}
-        offsets = []
-        for i, (topic, partition, _key, _value, _headers) in enumerate(self.records):
-            mine = places.get((topic, partition))
+        self._records = [record for call in calls for record in call.records]
+        grouped: dict[tuple[str, int], list[int]] = {}
+        for i, record in enumerate(self._records):
+            mine = grouped.get(record[:2])
             if mine is None:
-                mine = places[topic, partition] = []
-            offsets.append(len(mine))
-            mine.append(i)
-        self.offsets = offsets
-        ordered = sorted((topics[topic].id, partition, topic) for topic, partition in places)
-        self.places = [places[topic, partition] for _id, partition, topic in ordered]
-        """Per head: the indexes of its records."""
+                grouped[record[:2]] = [i]
+            else:
+                mine.append(i)
+        ordered = sorted((topics[topic].id, partition, topic) for topic, partition in grouped)
+        self._topics = [id_ for id_, _partition, _topic in ordered]
         self.heads = [TopicPartition(topic, partition) for _id, partition, topic in ordered]
-        self.head_of = [0] * len(self.records)
-        for head, mine in enumerate(self.places):
-            for i in mine:
-                self.head_of[i] = head
-        self._ids = [id_ for id_, _partition, _topic in ordered]
+        self._indexes = [grouped[head] for head in self.heads]
+        """Per head, which of the records are for it."""
+
+    @property
+    def topics(self) -> Sequence[int]:
+        return self._topics
 
     def arguments(self) -> tuple[object, ...]:
-        """After appender and number."""
+        """What the statement takes after appender and number."""
+        headers = [text for call in self.calls for text in call.headers]
+        order = [i for mine in self._indexes for i in mine]
         return (
-            self._ids,
+            self._topics,
             [head.partition for head in self.heads],
-            [len(mine) for mine in self.places],
-            [head + 1 for head in self.head_of],
-            self.offsets,
-            [record.key for record in self.records],
-            [headers for call in self.calls for headers in call.headers],
-            [record.value for record in self.records],
+            [len(mine) for mine in self._indexes],
+            [self._records[i].key for i in order],
+            [headers[i] for i in order],
+            [self._records[i].value for i in order],
         )
 
-    def show(self, outcome: _Outcome, tail: Tail) -> None:
-        """Make the records readable in this process."""
-        for head, mine, first, time in zip(self.heads, self.places, outcome.firsts, outcome.times, strict=True):
+    def done(self, outcome: _Outcome, tail: Tail) -> None:
+        """Make the records readable in this process, and answer the calls."""
+        positions = [0] * len(self._records)
+        for head, mine, first, time in zip(self.heads, self._indexes, outcome.firsts, outcome.times, strict=True):
+            for position, i in enumerate(mine, first):
+                positions[i] = position
             if tail.wants(head):
-                topic, partition = head
-                records = []
-                for position, i in enumerate(mine, first):
-                    new = self.records[i]
-                    records.append(Record(topic, partition, position, new.key, new.value, new.headers, time))
-                tail.appended(head, records)
+                tail.appended(head, [self._record(i, positions[i], time) for i in mine])
             else:
                 tail.reached(head, first + len(mine))
-
-    def answer(self, outcome: _Outcome) -> None:
-        firsts, i = outcome.firsts, 0
+        begin = 0
         for call in self.calls:
-            n = i + len(call.records)
+            end = begin + len(call.records)
             if not call.answer.done():
-                call.answer.set_result([firsts[self.head_of[j]] + self.offsets[j] for j in range(i, n)])
-            i = n
+                call.answer.set_result(positions[begin:end])
+            begin = end
+
+    def _record(self, i: int, position: int, time: int) -> Record:
+        topic, partition, key, value, headers = self._records[i]
+        return Record(topic, partition, position, key, value, headers, time)
 
     def fail(self, error: LogError) -> None:
         for call in self.calls:
@@ -260,8 +258,7 @@ class Appender:
         try:
             if wanted:
                 outcome = await self._carry_out(batch)
-                batch.show(outcome, self._tail)
-                batch.answer(outcome)
+                batch.done(outcome, self._tail)
                 self._appended(batch.heads)
         except LogUnavailable as error:
             batch.fail(error)
@@ -294,7 +291,7 @@ class Appender:
             try:
                 row = await self._statement.fetchrow(self._id, batch.number, *batch.arguments())
             except asyncpg.CheckViolationError:
-                await self._schema.make_leaves(self._connection, [self._topics[h.topic].id for h in batch.heads])
+                await self._schema.make_leaves(self._connection, batch.topics)
             except asyncpg.PostgresError as error:
                 if error.sqlstate != REPLACED:
                     raise

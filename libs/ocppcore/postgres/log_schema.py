@@ -118,7 +118,7 @@ class Schema:
 
     async def _make_leaves(self, connection: Connection, topic_id: int) -> None:
         now = await self._now(connection)
-        present = {end for _, end in await self._leaves(connection, topic_id)}
+        present = {end for _, end in await self.leaves(connection, topic_id)}
         for begin in range(now - now % self._leaf_ms, now + LEAVES_AHEAD * self._leaf_ms, self._leaf_ms):
             end = begin + self._leaf_ms
             if end not in present:
@@ -129,7 +129,8 @@ class Schema:
                     "WITH (autovacuum_vacuum_insert_threshold = -1, toast_tuple_target = 4080)"
                 )
 
-    async def _leaves(self, connection: Connection, topic_id: int) -> list[tuple[str, int]]:
+    async def leaves(self, connection: Connection, topic_id: int) -> list[tuple[str, int]]:
+        """A topic's tables with the time at which each ends, oldest first."""
         rows: list[Any] = await connection.fetch(self.query("leaves"), self.table(topic_id))
         return sorted(((leaf, end) for leaf, end in rows), key=lambda leaf: leaf[1])
 
@@ -158,7 +159,7 @@ class Schema:
 
     async def _drop_expired(self, connection: Connection, topic: str, info: TopicInfo, retention_ms: int) -> None:
         oldest = await self._now(connection) - retention_ms
-        expired = [leaf for leaf, end in await self._leaves(connection, info.id) if end <= oldest]
+        expired = [leaf for leaf, end in await self.leaves(connection, info.id) if end <= oldest]
         if not expired:
             return
         async with connection.transaction():

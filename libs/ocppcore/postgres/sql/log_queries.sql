@@ -14,7 +14,7 @@ ON CONFLICT (topic) DO NOTHING
 INSERT INTO {schema}.heads (topic, partition) SELECT $1, p FROM generate_series(0, $2 - 1) p ON CONFLICT DO NOTHING
 
 -- name: append
-SELECT firsts_, times_ FROM {schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+SELECT firsts_, times_ FROM {schema}.append($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: enter_appender
 INSERT INTO {schema}.appenders (id, batch, firsts, times) VALUES ($1, 0, '{{}}', '{{}}')

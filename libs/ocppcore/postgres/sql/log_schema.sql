@@ -59,17 +59,20 @@ CREATE TABLE IF NOT EXISTS {schema}.records (
 ALTER TABLE {schema}.records ALTER COLUMN value SET STORAGE EXTERNAL;
 
 -- Append one batch of a process. Heads come in (topic, partition) order, the same for everybody, so that no two
--- processes wait for each other. Record i goes to head heads_[i], at_ places after the first position given there.
+-- processes wait for each other; the records come grouped by head, counts_[i] of them for head i.
 -- Raises CS002 if the process has another row of {schema}.appenders now: this batch comes too late.
 CREATE OR REPLACE FUNCTION {schema}.append(
     appender_ uuid, batch_ bigint, topics_ integer[], partitions_ integer[], counts_ integer[],
-    heads_ integer[], at_ integer[], keys_ text[], headers_ text[], values_ bytea[],
+    keys_ text[], headers_ text[], values_ bytea[],
     OUT firsts_ bigint[], OUT times_ bigint[]
 ) LANGUAGE plpgsql AS $function$
 DECLARE
     now_ bigint := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
     first_ bigint;
     time_ bigint;
+    before_ bigint := 1;
+    heads_ integer[];
+    bases_ bigint[];
 BEGIN
     FOR i IN 1 .. cardinality(topics_) LOOP
         UPDATE {schema}.heads h
@@ -78,6 +81,9 @@ BEGIN
         RETURNING h.next - counts_[i], h.appended_at INTO STRICT first_, time_;
         firsts_[i] := first_;
         times_[i] := time_;
+        heads_ := heads_ || array_fill(i, ARRAY[counts_[i]]);
+        bases_[i] := first_ - before_;
+        before_ := before_ + counts_[i];
     END LOOP;
     UPDATE {schema}.appenders SET batch = batch_, firsts = firsts_, times = times_, used_at = now()
     WHERE id = appender_ AND batch < batch_;
@@ -85,7 +91,7 @@ BEGIN
         RAISE EXCEPTION 'this appender was replaced' USING ERRCODE = 'CS002';
     END IF;
     INSERT INTO {schema}.records (topic, partition, position, appended_at, key, headers, value)
-    SELECT topics_[r.head], partitions_[r.head], firsts_[r.head] + r.at, times_[r.head], r.key, r.headers, r.value
-    FROM unnest(heads_, at_, keys_, headers_, values_) AS r(head, at, key, headers, value);
+    SELECT topics_[r.head], partitions_[r.head], bases_[r.head] + r.n, times_[r.head], r.key, r.headers, r.value
+    FROM unnest(heads_, keys_, headers_, values_) WITH ORDINALITY AS r(head, key, headers, value, n);
 END
 $function$;
