@@ -23,9 +23,9 @@ NOW = "2026-01-01T00:00:00.000Z"
 
 class FakeCsms:
     """`calls`: (station, action, payload) as received; `opened`: connections per station; `sources`: client
-    addresses. Set `refuse` (HTTP status), `delay_s`, `silent` (answers nothing), `drop_after` (closes a
-    connection after so many CALLs, unanswered), `token_status`, `boot_status`, `interval_s`, `answers` (by
-    action) as the test needs."""
+    addresses. A test sets what it needs: `refuse` (HTTP status), `delay_s`, `silent` (answers nothing),
+    `drop_after` (ends a connection after so many CALLs, without an answer), `token_status`, `boot_status`,
+    `interval_s`, `answers` (by action), `greeting` (a CALL on every new connection)."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -43,6 +43,7 @@ class FakeCsms:
         self.boot_status = "Accepted"
         self.interval_s = 300
         self.answers: dict[str, Json] = {}
+        self.greeting: tuple[str, Json] | None = None
         self.malformed = 0
         self._asked: dict[str, asyncio.Future[list[Any]]] = {}
         self._changed = asyncio.Event()
@@ -104,6 +105,10 @@ class FakeCsms:
         self.stations[station_id] = ws
         self._changed.set()
         received = 0
+        if self.greeting is not None:
+            message_id = f"greeting-{len(self._asked)}"
+            self._asked[message_id] = asyncio.get_running_loop().create_future()
+            await ws.send(orjson.dumps([2, message_id, *self.greeting]), text=True)
         try:
             async for data in ws:
                 received += 1
