@@ -48,7 +48,7 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
         ),
         aggregates=(token.Token, token.DriverKey),
         tables=(projections.TOKENS,),
-        copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS),
+        copies=(topics.TOKENS, topics.STATIONS),
     )
     api_keys = Part(
         requests=(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from ocppcore import standard, topics
+from ocppcore import standard
 from ocppcore.contracts import device as contract
 from ocppcore.service import ConnectionHandler, Drop, Event, Fold, Need, Part, Put, RequestHandler, Service, View
 from services.device import projections
@@ -78,7 +78,6 @@ PARTS: Final = (
         ),
         aggregates=(station.Station, connector.Connector, Contact),
         tables=(*projections.TABLES, CONTACTS),
-        copies=(topics.APIKEYS,),
     ),
 )
 

@@ -17,7 +17,7 @@ PARTS: Final = (
             Fold(contract.ChargingScheduleRefused),
             Fold(contract.ChargingProfilesReported),
         ),
-        copies=(topics.STATIONS, topics.APIKEYS),
+        copies=(topics.STATIONS,),
     ),
 )
 
