@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import uuid
 from collections.abc import Mapping
+from itertools import chain, islice
 from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
@@ -24,6 +25,7 @@ from services.transactions.bodies import RemoteShown, RemoteStartBody, RemoteSto
 from services.transactions.domain.remote import REMOTE, start_key, stop_key
 from services.transactions.domain.transaction import TRANSACTIONS
 
+NUMBERS_SHOWN_MAX: Final = 10_000
 REMOTE_START_ID_MAX: Final = 2**31 - 1
 POLL_FIRST_S: Final = 0.02
 POLL_MAX_S: Final = 0.5
@@ -193,7 +195,7 @@ def _tx_profile(profile: dict[str, Any]) -> dict[str, Any]:
 def _shown(row: Row) -> TransactionShown:
     return TransactionShown.model_validate(
         {
-            "stationId": row["station"],
+            "stationId": row["identity"],
             "transactionId": row["transaction_id"],
             "state": row["state"],
             "evseId": row["evse_id"],
@@ -208,8 +210,8 @@ def _shown(row: Row) -> TransactionShown:
             "meterStartWh": row["meter_start_wh"],
             "meterStopWh": row["meter_stop_wh"],
             "energyWh": row["energy_wh"],
-            "seqNos": orjson.loads(str(row["seen"])),
-            "gaps": orjson.loads(str(row["gaps"])),
+            "seqNos": _numbers(row["seen"]),
+            "gaps": _numbers(row["gaps"]),
             "missing": row["missing"],
             "conflicts": row["conflicts"],
             "offline": row["offline"],
@@ -235,6 +237,12 @@ def _remote_shown(row: Row) -> RemoteShown:
             "changedAt": _time(row["changed_at"]),
         }
     )
+
+
+def _numbers(ranges: Value) -> list[int]:
+    """The numbers of closed ranges, the first `NUMBERS_SHOWN_MAX` of them."""
+    numbers = chain.from_iterable(range(low, high + 1) for low, high in orjson.loads(str(ranges)))
+    return list(islice(numbers, NUMBERS_SHOWN_MAX))
 
 
 def _time(ms: Value) -> str | None:

@@ -52,7 +52,7 @@ class RemoteShown(BaseModel):
 
 
 class TransactionShown(BaseModel):
-    """A transaction. Energy in Wh as decimal text; `seqNos` and `gaps` as closed ranges."""
+    """A transaction. Energy in Wh as decimal text; `gaps`: seqNos that are missing, `missing` of them."""
 
     stationId: str
     transactionId: str
@@ -69,8 +69,8 @@ class TransactionShown(BaseModel):
     meterStartWh: str | None
     meterStopWh: str | None
     energyWh: str | None
-    seqNos: list[tuple[int, int]]
-    gaps: list[tuple[int, int]]
+    seqNos: list[int]
+    gaps: list[int]
     missing: int
     conflicts: int
     offline: bool

@@ -26,7 +26,8 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     """What one TransactionEvent said; `timestamp` is the station's clock, `at` is ours. The base of three events.
 
     `token` is the idToken's pseudonym, `authorization` the status that was answered, `token_position` the position of
-    the token's record in `auth.tokens` that it rested on (-1: there was none). `digest` tells a repeat from a conflict.
+    the token's record in `auth.tokens` that it rested on (-1: there was none). `digest` tells a repeat from a conflict. `identity`: the
+    station's id as it spells it, where that differs.
     """
 
     TYPE: ClassVar[str] = "TransactionEvent"
@@ -36,6 +37,7 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     timestamp: int
     trigger_reason: str
     digest: str
+    identity: str = ""
     offline: bool = False
     evse_id: int | None = None
     connector_id: int | None = None

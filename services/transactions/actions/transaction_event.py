@@ -165,6 +165,7 @@ class TransactionEvents:
             timestamp=from_rfc3339(wire.timestamp),
             trigger_reason=wire.triggerReason,
             digest=digest,
+            identity=context.identity if context.identity != context.station else "",
             offline=wire.offline,
             evse_id=wire.evse.id if wire.evse else None,
             connector_id=wire.evse.connectorId if wire.evse else None,

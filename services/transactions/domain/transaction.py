@@ -49,6 +49,7 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     KIND: ClassVar[str] = "Transaction"
     station: str
     transaction_id: str
+    identity: str = ""
     seen: tuple[tuple[int, int], ...] = ()
     started: tuple[int, int] | None = None
     ended: tuple[int, int] | None = None
@@ -112,6 +113,7 @@ TRANSACTIONS = Table(
     {
         "station": "text",
         "key": "text",
+        "identity": "text",
         "transaction_id": "text",
         "state": "text",
         "evse_id": "bigint",
@@ -186,7 +188,9 @@ def evolve(event: TransactionEvent, view: View) -> Iterable[Put]:
     key = transaction_key(event.station, event.transaction_id)
     before = view.get(Transaction, key)
     if before is None:
-        before = Transaction(station=event.station, transaction_id=event.transaction_id)
+        before = Transaction(
+            station=event.station, transaction_id=event.transaction_id, identity=event.identity or event.station
+        )
     yield Put(key, _merge(before, event))
     page = page_key(event.station, event.transaction_id, event.seq_no)
     known = view.get(SeqPage, page)
@@ -256,6 +260,7 @@ def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterab
     row = (
         held.station,
         normalise(held.transaction_id),
+        held.identity,
         held.transaction_id,
         held.state,
         held.evse[1] if held.evse else None,
