@@ -11,7 +11,9 @@ RECORDS_PER_CALL_MAX: Final = 500
 HEADER_BYTES: Final = 600
 """Roughly what a record weighs beside its value; for the bound on bytes in flight."""
 
-Done = Callable[[], None]
+Done = Callable[[int], None]
+"""Gets the record's position."""
+
 TooLarge = Callable[[], None]
 Entry = tuple[NewRecord, Done | None, TooLarge | None]
 
@@ -47,6 +49,20 @@ class Appender:
         if self._bytes > self._bytes_max:
             self._full = True
 
+    async def append(self, record: NewRecord) -> int:
+        """The position of the record, behind everything put before it. Raises LogError."""
+        position: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def done(at: int) -> None:
+            if not position.done():
+                position.set_result(at)
+
+        self.put(record, done)
+        await asyncio.wait((position, self._failure), return_when=asyncio.FIRST_COMPLETED)
+        if not position.done():
+            self._failure.result()
+        return position.result()
+
     async def idle(self) -> None:
         """Wait until everything put so far is durable. Raises what the log raised."""
         while self._batch or self._calls:
@@ -69,7 +85,7 @@ class Appender:
 
     async def _append(self, entries: Sequence[Entry]) -> None:
         try:
-            await self._log.append([entry[0] for entry in entries])
+            positions = await self._log.append([entry[0] for entry in entries])
         except RecordTooLarge:
             await self._one_by_one(entries)
         except LogError as error:
@@ -77,9 +93,9 @@ class Appender:
             return
         else:
             self._stats.records += len(entries)
-            for _, done, _ in entries:
+            for (_, done, _), position in zip(entries, positions, strict=True):
                 if done is not None:
-                    done()
+                    done(position)
         self._bytes -= sum(len(record.value) + HEADER_BYTES for record, _, _ in entries)
         if self._full and self._bytes <= self._bytes_max // 2:
             self._full = False
@@ -88,7 +104,7 @@ class Appender:
     async def _one_by_one(self, entries: Sequence[Entry]) -> None:
         for record, done, too_large in entries:
             try:
-                await self._log.append([record])
+                [position] = await self._log.append([record])
             except RecordTooLarge:
                 if too_large is not None:
                     too_large()
@@ -98,7 +114,7 @@ class Appender:
             else:
                 self._stats.records += 1
                 if done is not None:
-                    done()
+                    done(position)
 
     def _fail(self, error: LogError) -> None:
         if not self._failure.done():

@@ -97,7 +97,7 @@ class Frames:
                     looked += len(records)
                     for record in records:
                         at[TopicPartition(record.topic, record.partition)] = record.position + 1
-                        if record.key == station and (item := _item(record)):
+                        if record.key == station and (item := item_of(record)):
                             items.append(item)
             finally:
                 await reader.close()
@@ -123,7 +123,7 @@ async def _halve(reader: Reader, partition: TopicPartition, start: int, end: int
     return low
 
 
-def _item(record: Record) -> Item | None:
+def item_of(record: Record) -> Item | None:
     try:
         if record.topic == topics.OUTBOUND:
             out = parse_outbound(record)

@@ -77,7 +77,6 @@ class Hub:
         handled_max: int,
         append_bytes_max: int,
     ) -> None:
-        self._log = log_
         self._stations = stations
         self._seal = seal
         self._new_trace = new_trace
@@ -127,7 +126,7 @@ class Hub:
         opening.handshakes += 1
         epoch = -1
         try:
-            [epoch] = await self._log.append([connection_record(change, self._cells)])
+            epoch = await self.appender.append(connection_record(change, self._cells))
             origin = Origin(key, identity, holder.slot, epoch, subprotocol)
             connection = Connection(
                 origin, station.registration, self._limits, self.clock(), self._open_sealed, self._new_trace
@@ -227,7 +226,7 @@ class Hub:
             connection, clock = session.connection, self.clock
             self.appender.put(
                 record,
-                lambda: session.carry_out(connection.acknowledged(ack, clock())),
+                lambda _: session.carry_out(connection.acknowledged(ack, clock())),
                 lambda: self.end(session, TOO_BIG, "too large for the log"),
             )
 
