@@ -1,0 +1,117 @@
+"""Remote start and stop: asked, answered, and the effect seen."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from ocppcore import commands
+from ocppcore.commands import ENDED, Ask, Ended
+from ocppcore.contracts.transactions import REMOTE_START, REMOTE_STOP, RemoteStart, RemoteStop
+from ocppcore.pseudonym import Pseudonyms
+from services.transactions.domain.remote import REMOTE, WAIT
+from services.transactions.service import parts
+from tests.support.given import World
+from tests.support.transaction_frames import event
+
+
+@pytest.fixture
+def world() -> World:
+    made = World("transactions", [*parts(Pseudonyms(b"k")), commands.part(commands.commands("transactions"))])
+    made.connect()
+    return made
+
+
+def ask(action: str, reference: str) -> Ask:
+    return Ask(
+        command_id="c1", action=action, payload=msgspec.Raw(b"{}"), reply_service="transactions", reference=reference
+    )
+
+
+def start(world: World) -> Any:
+    body = RemoteStart(
+        operation_id="o1",
+        remote_start_id=5,
+        ask=ask("RequestStartTransaction", "cs-1/start/5"),
+        token="p",
+        token_type="Central",
+        wait_ms=60_000,
+    )
+    return world.ask(REMOTE_START, body, key="cs-1")
+
+
+def stop(world: World) -> Any:
+    body = RemoteStop(
+        operation_id="o1", transaction_id="T1", ask=ask("RequestStopTransaction", "cs-1/t1/stop"), wait_ms=60_000
+    )
+    return world.ask(REMOTE_STOP, body, key="cs-1")
+
+
+def ended(world: World, reference: str, status: str = "Accepted", **more: Any) -> None:
+    response = msgspec.Raw(msgspec.json.encode({"status": status, **more}))
+    body = Ended(command_id="c1", action="x", status="answered", reference=reference, response=response)
+    world.ask(ENDED, body, key="cs-1")
+
+
+def state(world: World) -> tuple[Any, Any]:
+    (row,) = world.rows(REMOTE)
+    return row["state"], row["transaction_id"]
+
+
+@pytest.mark.requirement("F02.FR.11", "F01.FR.03")
+def test_a_start_is_over_when_its_transaction_was_seen(world: World) -> None:
+    outcome = start(world)
+    assert [call.action for call in outcome.calls] == ["RequestStartTransaction"]
+    assert state(world) == ("asked", None)
+    ended(world, "cs-1/start/5")
+    assert state(world) == ("accepted", None)
+    world.call("TransactionEvent", event("Started", 0, info={"remoteStartId": 5}))
+    assert state(world) == ("seen", "T1")
+    assert not world.timers
+
+
+def test_the_effect_may_come_before_the_answer(world: World) -> None:
+    start(world)
+    world.call("TransactionEvent", event("Started", 0, info={"remoteStartId": 5}))
+    ended(world, "cs-1/start/5")
+    assert state(world) == ("seen", "T1")
+
+
+def test_a_station_may_reject(world: World) -> None:
+    start(world)
+    ended(world, "cs-1/start/5", "Rejected", statusInfo={"reasonCode": "NoCable"})
+    (row,) = world.rows(REMOTE)
+    assert (row["state"], row["reason"]) == ("rejected", "NoCable")
+
+
+def test_no_effect_in_time_is_said(world: World) -> None:
+    start(world)
+    ended(world, "cs-1/start/5")
+    world.wait(60_000)
+    world.tick(WAIT, "cs-1/start/5")
+    assert state(world)[0] == "no_effect"
+
+
+@pytest.mark.requirement("F03.FR.01")
+def test_a_stop_is_over_when_the_transaction_ended(world: World) -> None:
+    world.call("TransactionEvent", event("Started", 0))
+    stop(world)
+    ended(world, "cs-1/t1/stop")
+    world.call("TransactionEvent", event("Updated", 1))
+    assert state(world) == ("accepted", "T1")
+    world.call("TransactionEvent", event("Ended", 2, trigger="RemoteStop"))
+    assert state(world) == ("seen", "T1")
+
+
+def test_what_has_ended_cannot_be_stopped(world: World) -> None:
+    world.call("TransactionEvent", event("Ended", 2))
+    assert stop(world).result.status == 409
+
+
+def test_a_station_that_is_away_fails_the_start_at_once(world: World) -> None:
+    world.connect(connected=False)
+    outcome = start(world)
+    assert [type(e).__name__ for e in outcome.events][-1] == "EndedHere"
+    told = [r for r in world.records if r.headers.get("ce_type") == ENDED]
+    world.ask(ENDED, msgspec.json.decode(told[0].value, type=Ended), key="cs-1")
+    assert state(world)[0] == "failed"
