@@ -372,6 +372,28 @@ async def test_what_no_text_can_hold_is_refused_and_changes_nothing(store: Postg
     await store.commit(whole(row))
 
 
+async def test_a_number_is_given_once(store: PostgresStore) -> None:
+    """Should a cell's next number ever be wrong, the whole commit fails: no event is replaced or doubled."""
+    (row,) = await store.open_cells([0])
+    first = whole(row)
+    await store.commit(first)
+    before = await everything(store)
+    again = whole(contract.after(first.cells[0]))
+    again.stream = [event(0, value=b"another")]
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await store.commit(again)
+    assert await everything(store) == before
+
+
+async def test_a_running_commit_ends_before_the_store_closes(harness: PostgresHarness, store: PostgresStore) -> None:
+    (row,) = await store.open_cells([0])
+    committing = asyncio.create_task(store.commit(whole(row)))
+    await asyncio.sleep(0)  # it has begun
+    await store.close()
+    await committing
+    assert len(await (await harness.open()).stream_rows(EVENTS, 0, 0, 9)) == 1
+
+
 async def test_the_same_commits_give_the_same_rows_as_in_the_twin(store: PostgresStore) -> None:
     twin = MemoryStore()
     await twin.prepare(contract.TABLES, (), ())

@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from ocppcore.log import StreamRecord, TopicPartition
 from ocppcore.postgres import store_tables as names
 from ocppcore.postgres.store_connection import ROLLED_BACK, Connection, Connections
-from ocppcore.postgres.store_schema import ProjectionsChanged, Schema
+from ocppcore.postgres.store_schema import WHOLE_TABLE_S, ProjectionsChanged, Schema
 from ocppcore.postgres.store_select import in_hash_order, page
 from ocppcore.postgres.store_write import Statement, fenced, stream_arrays, unfenced
 from ocppcore.store import (
@@ -34,8 +34,6 @@ FENCED = "CS001"
 """SQLSTATE of the function `assert_held`."""
 ROLLED_BACK_ATTEMPTS = 5
 ROWS_PER_FETCH = 1000
-REBUILD_STATEMENT_S = 3600.0
-"""Emptying, sorting or indexing whole tables may take as long as this."""
 
 _counters = msgspec.json.Decoder(dict[str, int])
 _headers = msgspec.json.Decoder(dict[str, str])
@@ -229,7 +227,7 @@ class PostgresStore:
         """Also keeps the service from starting until this store is closed. Raises StoreUnavailable while it runs."""
         await self._connections.hold("alone")
         async with self._connections.writer() as connection:
-            await self._schema.clear_rebuilt(connection, REBUILD_STATEMENT_S)
+            await self._schema.clear_rebuilt(connection)
 
     async def load_rebuilt(self, commit: Commit) -> None:
         statement = unfenced(self._schema.quoted, commit)
@@ -290,7 +288,7 @@ def _fits_no_row(error: Exception) -> bool:
 
 
 def _cursor(connection: Connection, sql: str) -> Any:
-    return connection.cursor(sql, prefetch=ROWS_PER_FETCH, timeout=REBUILD_STATEMENT_S)
+    return connection.cursor(sql, prefetch=ROWS_PER_FETCH, timeout=WHOLE_TABLE_S)
 
 
 def _cell_row(row: Any) -> CellRow:

@@ -6,7 +6,7 @@ whether it was done, and the caller hears StoreUnavailable. Opening a connection
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]
@@ -47,10 +47,7 @@ _SETTINGS = {
     "lock_timeout": "20s",
 }
 STATEMENTS_PREPARED_MAX = 256
-
-
-async def _keep(_: Connection) -> None:
-    """Before a connection goes back to the pool: there is nothing to reset, our reads leave nothing behind."""
+CLOSE_S = 5.0
 
 
 class Connections:
@@ -66,11 +63,10 @@ class Connections:
             "max_cacheable_statement_size": 0,
             "server_settings": {**_SETTINGS, "application_name": f"csms {schema}"},
         }
-        self._readers = readers
         self._patience_s = patience_s
         self._owner_lock = lock_key(f"csms store {schema} owner")
-        self._pool: Any = None
-        self._opening = asyncio.Lock()
+        self._slots = asyncio.Semaphore(readers)
+        self._idle: list[Connection] = []
         self._writer: Connection = None
         self._writing = asyncio.Lock()
         self._holds: list[str] = []
@@ -92,33 +88,47 @@ class Connections:
         return await self._persist(lambda: self._read_once(query))
 
     async def _read_once(self, query: Callable[[Connection], Awaitable[T]]) -> T:
-        pool = self._pool or await self._open_pool()
-        async with pool.acquire() as connection:
-            return await query(connection)
+        async with self._slots:
+            connection = await self._take_reader()
+            try:
+                return await query(connection)
+            except UNREACHABLE:
+                connection.terminate()
+                raise
+            finally:
+                self._give_back(connection)
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Connection]:
         """A connection for a longer reading, which cannot be taken up again. Losing it raises StoreUnavailable."""
-        pool = self._pool or await self._persist(self._open_pool)
-        try:
-            async with pool.acquire() as connection:
+        async with self._slots:
+            connection = await self._persist(self._take_reader)
+            try:
                 yield connection
-        except UNREACHABLE as error:
-            raise StoreUnavailable(f"the database went away during a reading: {describe(error)}") from error
+            except UNREACHABLE as error:
+                connection.terminate()
+                self._check_open(error)
+                raise StoreUnavailable(f"the database went away during a reading: {describe(error)}") from error
+            finally:
+                self._give_back(connection)
 
-    async def _open_pool(self) -> Any:
-        async with self._opening:
-            self._check_open()
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    **self._options,
-                    min_size=1,
-                    max_size=self._readers,
-                    max_queries=1_000_000_000,
-                    max_inactive_connection_lifetime=0,
-                    reset=_keep,
-                )
-            return self._pool
+    async def _take_reader(self) -> Connection:
+        """asyncpg's own pool would cost a small query as much again as the query itself."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return await self._connect()
+
+    def _give_back(self, connection: Connection) -> None:
+        if self._closed:
+            connection.terminate()
+        elif not connection.is_closed():
+            self._idle.append(connection)
+
+    async def _connect(self) -> Connection:
+        self._check_open()
+        return await asyncpg.connect(**self._options)
 
     # Writing
 
@@ -141,7 +151,7 @@ class Connections:
         """Hold the service's lock `shared` or `alone` until closed. Raises StoreUnavailable if others prevent it."""
         async with self.writer() as connection:
             if mode not in self._holds:
-                await self._take(connection, mode)
+                await self._lock(connection, mode)
                 self._holds.append(mode)
 
     @property
@@ -156,17 +166,16 @@ class Connections:
         return int(self._writer.get_server_pid()) if open_ else 0
 
     async def _open_writer(self) -> Connection:
-        self._check_open()
-        connection = await asyncpg.connect(**self._options)
+        connection = await self._connect()
         try:
             for mode in self._holds:
-                await self._take(connection, mode)
+                await self._lock(connection, mode)
         except BaseException:
             connection.terminate()
             raise
         return connection
 
-    async def _take(self, connection: Connection, mode: str) -> None:
+    async def _lock(self, connection: Connection, mode: str) -> None:
         suffix = "_shared" if mode == "shared" else ""
         if not await connection.fetchval(f"SELECT pg_try_advisory_lock{suffix}($1)", self._owner_lock):
             other = "a rebuild of this service is running" if suffix else "a process of this service is running"
@@ -196,19 +205,22 @@ class Connections:
             raise StoreUnavailable("the store is closed") from error
 
     async def close(self) -> None:
-        """Give everything back; idempotent. A write that is running ends first, or its connection is cut after 5 s."""
+        """Give everything back; idempotent. A write that is running may end first, readings are cut off."""
         self._closed = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S), self._writing:
+                pass
         if self._writer is not None:
             await _end(self._writer)
-        if self._pool is not None:
-            await _end(self._pool)
+        while self._idle:
+            await _end(self._idle.pop())
 
 
-async def _end(closable: Any) -> None:
+async def _end(connection: Connection) -> None:
     try:
-        await asyncio.wait_for(closable.close(), 5.0)
+        await asyncio.wait_for(connection.close(), CLOSE_S)
     except (*UNREACHABLE, asyncpg.PostgresError):
-        closable.terminate()
+        connection.terminate()
 
 
 def describe(error: BaseException) -> str:

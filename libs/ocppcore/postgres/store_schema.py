@@ -8,6 +8,8 @@ from ocppcore.postgres.store_connection import Connection
 from ocppcore.store import Table
 
 _REBUILDING = "rebuilding"
+WHOLE_TABLE_S = 3600.0
+"""Emptying, sorting or indexing whole tables may take as long as this, and so may waiting for another who does."""
 
 
 class ProjectionsChanged(Exception):
@@ -48,7 +50,7 @@ class Schema:
     async def create(self, connection: Connection) -> Sequence[str]:
         """Create what is missing; returns which projections must be built anew."""
         async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", self._lock)
+            await self._wait_for_turn(connection)
             if not await connection.fetchval("SELECT true FROM pg_namespace WHERE nspname = $1", self.name):
                 await connection.execute(f"CREATE SCHEMA {self.quoted}")
             await self._create_core(connection)
@@ -60,6 +62,11 @@ class Schema:
             changed = [table.name for table in self._tables if not await self._settle(connection, table, stored)]
             await self._index(connection, set(changed))
             return sorted({*changed, *await self._unfinished(connection)})
+
+    async def _wait_for_turn(self, connection: Connection) -> None:
+        """One process at a time changes tables."""
+        await connection.execute(f"SET LOCAL lock_timeout = '{WHOLE_TABLE_S:.0f}s'")
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", self._lock, timeout=WHOLE_TABLE_S)
 
     async def _create_core(self, connection: Connection) -> None:
         await connection.execute(names.core_ddl(self.quoted))
@@ -116,34 +123,34 @@ class Schema:
             for index in have - wanted.keys():
                 await connection.execute(f"DROP INDEX {self.quoted}.{names.name(index)}")
             for index in wanted.keys() - have:
-                await connection.execute(names.index_ddl(self.quoted, table, wanted[index]))
+                await connection.execute(names.index_ddl(self.quoted, table, wanted[index]), timeout=WHOLE_TABLE_S)
 
     # Rebuild
 
-    async def clear_rebuilt(self, connection: Connection, timeout_s: float) -> None:
+    async def clear_rebuilt(self, connection: Connection) -> None:
         """Empty what a rebuild writes, as declared now, and note that one has begun."""
         async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", self._lock)
+            await self._wait_for_turn(connection)
             for name, volatile in await connection.fetch(f"SELECT name, volatile FROM {self.quoted}.declared"):
                 if not volatile:
                     await self._drop(connection, name)
             for table in self.rebuilt:
                 await self._make(connection, table)
             await self._index(connection, set())
-            await self._clear_state(connection, timeout_s)
+            await self._clear_state(connection)
             await connection.execute(
                 f"INSERT INTO {self.quoted}.meta VALUES ($1, '') ON CONFLICT DO NOTHING", _REBUILDING
             )
 
-    async def _clear_state(self, connection: Connection, timeout_s: float) -> None:
+    async def _clear_state(self, connection: Connection) -> None:
         """What stays is little: taking it out and truncating is quicker than deleting the rest, and leaves no holes."""
         state, keep = f"{self.quoted}.state", "state_kept_through_rebuild"
         await connection.execute(
             f"CREATE TEMPORARY TABLE {keep} ON COMMIT DROP AS SELECT * FROM {state} WHERE NOT rebuilt",
-            timeout=timeout_s,
+            timeout=WHOLE_TABLE_S,
         )
         await connection.execute(f"TRUNCATE {state}, {self.quoted}.timers")
-        await connection.execute(f"INSERT INTO {state} SELECT * FROM {keep}", timeout=timeout_s)
+        await connection.execute(f"INSERT INTO {state} SELECT * FROM {keep}", timeout=WHOLE_TABLE_S)
 
     async def finish_rebuild(self, connection: Connection) -> None:
         await connection.execute(f"DELETE FROM {self.quoted}.meta WHERE key = $1", _REBUILDING)
