@@ -81,7 +81,7 @@ class Appender:
             # Tasks start in the order in which they are made, and the log keeps the order of calls.
             task = asyncio.create_task(self._append(batch[start : start + RECORDS_PER_CALL_MAX]))
             self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
+            task.add_done_callback(self._over)
 
     async def _append(self, entries: Sequence[Entry]) -> None:
         try:
@@ -116,7 +116,12 @@ class Appender:
                 if done is not None:
                     done(position)
 
-    def _fail(self, error: LogError) -> None:
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)  # a fault of ours in what was to be done next: nothing may go on as if it had been
+
+    def _fail(self, error: BaseException) -> None:
         if not self._failure.done():
             self._failure.set_exception(error)
             self._failure.exception()  # seen: a gateway that is gone already has nobody to wait for it

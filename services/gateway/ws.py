@@ -19,10 +19,11 @@ from websockets.exceptions import InvalidMessage, NegotiationError
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import BINARY, CLOSE, CONT, TEXT, Frame
 from websockets.http11 import Request, Response
-from websockets.protocol import OPEN
+from websockets.protocol import CONNECTING, OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from ocppcore.log import LogError
 from services.gateway.domain.admission import BadIdentity, basic_of, choose_subprotocol, identity_of
 from services.gateway.door import Refused
 from services.gateway.gateway import Gateway
@@ -153,6 +154,8 @@ class Socket(asyncio.Protocol):
     __slots__ = (
         "_blocked_since",
         "_closing",
+        "_early",
+        "_end_of_head",
         "_gateway",
         "_listener",
         "_loop",
@@ -182,6 +185,8 @@ class Socket(asyncio.Protocol):
         self._session: Session | None = None
         self._parts: list[bytes] | None = None
         self._requested = False
+        self._end_of_head = b""
+        self._early = b""
         self._closing = False
         self._stopped = False
         self._wants_pause = False
@@ -207,6 +212,8 @@ class Socket(asyncio.Protocol):
         self._seen = self._loop.time()
         self._pinged = False
         protocol = self._protocol
+        if protocol.state is CONNECTING:
+            data = self._handshake_only(data)
         protocol.receive_data(data)
         for event in protocol.events_received():
             if isinstance(event, Frame):
@@ -253,7 +260,7 @@ class Socket(asyncio.Protocol):
 
     def close(self, code: int, reason: str) -> None:
         self._session = None
-        if self._protocol.state is OPEN:
+        if self._transport is not None and not self._closing and self._protocol.state is OPEN:
             self._protocol.send_close(code, reason[:100])
             self._flush()
 
@@ -293,6 +300,20 @@ class Socket(asyncio.Protocol):
 
     # -- handshake -------------------------------------------------------------------------------------------------
 
+    def _handshake_only(self, data: bytes) -> bytes:
+        """The part of `data` that belongs to the request; what a hasty client sent behind it waits for our answer."""
+        if self._requested:
+            self._early += data
+            return b""
+        text = self._end_of_head + data
+        end = text.find(b"\r\n\r\n")
+        if end < 0:
+            self._end_of_head = text[-3:]
+            return data
+        cut = end + 4 - len(self._end_of_head)
+        self._early = data[cut:]
+        return data[:cut]
+
     def _request(self, request: Request) -> None:
         response = self._protocol.accept(request)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
@@ -303,11 +324,22 @@ class Socket(asyncio.Protocol):
         self._apply_reading()  # what is sent before our answer waits in the socket
         task = self._loop.create_task(self._handshake(request, response))
         self._listener.handshakes.add(task)
-        task.add_done_callback(self._listener.handshakes.discard)
+        task.add_done_callback(self._handshake_over)
+
+    def _handshake_over(self, task: asyncio.Task[None]) -> None:
+        self._listener.handshakes.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("handshake failed", error=repr(error))
+            self.abort()
 
     async def _handshake(self, request: Request, accepted: Response) -> None:
         began = self._loop.time()
-        outcome = await self._admitted(request)
+        outcome: Session | Refused | None
+        try:
+            outcome = await self._admitted(request)
+        except LogError as error:
+            log.error("no station can be let in", error=str(error))
+            outcome = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the log is not available")
         if isinstance(outcome, Refused) and outcome.status is HTTPStatus.UNAUTHORIZED:
             await asyncio.sleep(max(0.0, began + self._listener.settings.refusal_delay_s - self._loop.time()))
         if self._transport is None:
@@ -319,6 +351,9 @@ class Socket(asyncio.Protocol):
         self._stop_timer()
         self._flush()
         self._apply_reading()
+        if self._early:
+            early, self._early = self._early, b""
+            self.data_received(early)
 
     async def _admitted(self, request: Request) -> Session | Refused | None:
         """A session; None for a station that speaks no version of OCPP that we do."""

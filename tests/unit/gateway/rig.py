@@ -113,7 +113,9 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def running(*gateways: Gateway) -> AsyncIterator[None]:
-    """Run gateways until the block ends; they are ready inside."""
+    """Run gateways until the block ends; they are ready inside. What a callback raised is raised at the end."""
+    raised: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
     tasks = [asyncio.create_task(gateway.run()) for gateway in gateways]
     try:
         async with asyncio.timeout(5):
@@ -128,6 +130,7 @@ async def running(*gateways: Gateway) -> AsyncIterator[None]:
             if not task.done():
                 await gateway.drain()
         await asyncio.gather(*tasks)
+    assert not raised, raised
 
 
 @contextlib.asynccontextmanager
