@@ -86,6 +86,8 @@ class Gateway:
         self._passwords = passwords
         self._listeners = listeners
         self._stop = asyncio.Event()
+        self._released = asyncio.Event()
+        self._running = False
         self._caught_up = False
         self._opened = False
         self.name = name
@@ -155,13 +157,17 @@ class Gateway:
         Raises (maybe in an ExceptionGroup) LogError when the log fails, NoFreeSlot when all slots are held, OSError
         when a port is taken.
         """
+        self._running = True
         tail, outbound = self._log.reader(), self._log.reader()
         try:
             await self._follow(tail)
             while not self._stop.is_set():
                 await self._serve(tail, outbound)
             await self._slots.release()
+            self._released.set()
         finally:
+            self._running = False
+            self._released.set()
             self.hub.end_all("gateway is stopping")
             for listener in self._listeners:
                 await listener.close()
@@ -174,7 +180,7 @@ class Gateway:
             self._passwords.close()
 
     async def drain(self) -> None:
-        """Admit nobody, finish what is in flight, close with 1012 spread over `drain_s`; `run` gives the slot up."""
+        """Admit nobody, finish what is in flight, close with 1012 spread over `drain_s`, give the slot up."""
         hub, half_s = self.hub, self._numbers.drain_s / 2
         hub.draining = True
         for listener in self._listeners:
@@ -190,6 +196,8 @@ class Gateway:
             hub.end_all("gateway is stopping")
         await hub.appender.idle()
         self._stop.set()
+        if self._running:
+            await self._released.wait()
 
     async def _follow(self, tail: Reader) -> None:
         """Read connections from their end and stations from their start; returns once the copy has caught up."""
