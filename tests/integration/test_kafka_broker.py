@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from csms.kafka_broker import BrokerFailed, BrokerUnavailable, KafkaBroker, fetch_jars
+from csms.kafka_broker import BrokerFailed, BrokerUnavailable, KafkaBroker
+from csms.kafka_jars import fetch_jars
 
 pytest_plugins = ["tests.support.kafka_broker"]
 
