@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ocppcore.errors import OperatorError
 from ocppcore.postgres import store_tables as names
 from ocppcore.postgres.store_connection import Connection
 from ocppcore.store import Table
@@ -12,7 +13,7 @@ WHOLE_TABLE_S = 3600.0
 """Emptying, sorting or indexing whole tables may take as long as this, and so may waiting for another who does."""
 
 
-class ProjectionsChanged(Exception):
+class ProjectionsChanged(OperatorError):
     """These tables cannot be used as they are: their declaration changed, or a rebuild of them did not finish."""
 
     def __init__(self, tables: Sequence[str]) -> None:
@@ -76,7 +77,10 @@ class Schema:
             names.LAYOUT,
         )
         if layout != names.LAYOUT:
-            raise RuntimeError(f"schema {self.name} has layout {layout}, this release works with {names.LAYOUT}")
+            raise OperatorError(
+                f"schema {self.name} has layout {layout}, this release works with {names.LAYOUT}: install the release "
+                "that wrote it, or restore a backup that this one can read"
+            )
 
     async def _shapes(self, connection: Connection) -> dict[str, str]:
         return dict(await connection.fetch(f"SELECT name, shape FROM {self.quoted}.declared"))
