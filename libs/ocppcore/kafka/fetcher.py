@@ -76,6 +76,7 @@ class Fetcher:
         self.out_of_range: dict[KafkaPartition, int] = {}
         self.failure: LogUnavailable | None = None
         self._task = asyncio.get_running_loop().create_task(self._watch_brokers(), name="kafka-fetcher")
+        self._task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         tasks = [self._task, *self._brokers.values()]
@@ -129,8 +130,11 @@ class Fetcher:
     def _stopped(self, node: int, task: asyncio.Task[None]) -> None:
         del self._brokers[node]
         self._regroup.set()
+        self._ended(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error if isinstance(error, LogUnavailable) else self._cluster.unavailable(error))
+            self._fail(error if isinstance(error, LogUnavailable) else self._cluster.unavailable(repr(error)))
 
     def _fail(self, error: LogUnavailable) -> None:
         self.failure = self.failure or error
