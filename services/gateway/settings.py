@@ -66,7 +66,7 @@ class Settings(BaseServiceSettings):
     refusal_delay_s: float = Field(0.3, ge=0, le=10, description="A 401 is sent this long after its request")
     compression: bool = Field(True, description="Offer permessage-deflate (a CSMS shall, Part 4, section 3.3)")
     password_threads: int = Field(2, ge=1, le=32, description="Threads that check passwords which a person chose")
-    password_checks_max: int = Field(256, ge=1, description="Slow checks that wait; beyond, 503")
+    password_checks_max: int = Field(64, ge=1, description="Slow checks that wait; beyond, 503")
     passwords_remembered_max: int = Field(20_000, ge=0, description="Slow checks remembered")
     scan_records_max: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
         20_000, description="Records that one request for a station's frames looks at"
