@@ -23,7 +23,7 @@ from ocppcore import errors, rpc
 from ocppcore.wire import WireModel, decode, encode
 
 SEED = os.environ.get("CSMS_TEST_SEED", "201")
-VALID = 30
+VALID = 12
 
 KNOWN = {
     "NaN": "is no JSON (RFC 8259); the oracle's parser takes it",
@@ -110,8 +110,8 @@ class Valid:
 
     def array(self, schema: dict[str, Any], fullness: float) -> list[object]:
         least = schema.get("minItems", 0)
-        most = min(schema.get("maxItems", least + 2), least + 2)
-        return [self.make(schema["items"], fullness**1.5) for _ in range(self.rng.randint(least, most))]
+        length = min(schema.get("maxItems", 2), self.rng.choice((least, least, least, least + 1)))
+        return [self.make(schema["items"], fullness**1.5) for _ in range(length)]
 
     def string(self, schema: dict[str, Any]) -> str:
         if "enum" in schema:
@@ -264,12 +264,15 @@ def places(valid: Valid, schema: dict[str, Any], value: object) -> Iterator[tupl
             yield from ((s, v, [index, *path]) for s, v, path in places(valid, schema["items"], item))
 
 
-def put(value: Any, path: list[Any], new: object) -> object:
+def put(valid: Valid, schema: dict[str, Any], value: Any, path: list[Any], new: object) -> object:
+    """`value` with `new` at `path`; beside the path only what is required is kept."""
     if not path:
         return new
-    copy = value.copy()
-    copy[path[0]] = put(value[path[0]], path[1:], new)
-    return copy
+    schema, (step, *rest) = valid.resolve(schema), path
+    if isinstance(value, list):
+        return [put(valid, schema["items"], value[step], rest, new)]
+    kept = {name: item for name, item in value.items() if name in schema.get("required", ())}
+    return kept | {step: put(valid, schema["properties"][step], value[step], rest, new)}
 
 
 # ---------------------------------------------------------------- the verdicts
@@ -327,7 +330,7 @@ def test_type_and_schema_give_the_same_verdict(name: str) -> None:
         assert validator.is_valid(json.loads(written)), payload
         assert encode(decode(model_of(name), written)) == written
         assert shape(json.loads(written)) == shape(json.loads(payload))
-    for label, payload in changed(valid, schema, bases[1:6]):
+    for label, payload in changed(valid, schema, bases[1:4]):
         check(name, validator, label, payload)
 
 
@@ -336,12 +339,12 @@ def changed(valid: Valid, schema: dict[str, Any], bases: list[Payload]) -> Itera
     options: dict[tuple[str, int], list[tuple[Payload, list[Any], Change]]] = {}
     for base in bases:
         for part, value, path in places(valid, schema, base):
-            field = ".".join(name for name in path if isinstance(name, str))
+            field = ".".join(name if isinstance(name, str) else "[]" for name in path)
             for number, change in enumerate(changes(valid, part, value)):
                 options.setdefault((field, number), []).append((base, path, change))
     for found in options.values():
         base, path, change = valid.rng.choice(found)
-        yield change.label, write(put(base, path, change.value)).encode()
+        yield change.label, write(put(valid, schema, base, path, change.value)).encode()
 
 
 def test_every_kind_of_change_is_tried_and_most_are_refused() -> None:
