@@ -110,7 +110,7 @@ class Door:
             admitted = self._allow_unauthenticated or station.allow_unauthenticated
         else:
             admitted = right and names_station(basic, key)
-        if station.disabled or not admitted or station.security_profile > security_profile:
+        if station.disabled or not admitted or station.security_profile != security_profile:  # A00.FR.002
             return UNAUTHORIZED
         return None
 

@@ -232,6 +232,8 @@ class Gateway:
                     task.cancel()
         except* SlotLost as lost:
             log.error("slot lost", slot=holder.slot, reason=str(lost.exceptions[0]))
+            if (current := asyncio.current_task()) and current.cancelling():
+                raise asyncio.CancelledError from None  # dropped by the group, as it came with an error
         finally:
             self.hub.holder = None
             self.hub.end_all("the gateway lost its slot")

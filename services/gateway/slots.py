@@ -67,7 +67,12 @@ class Slots:
             if holder.claim == 0:
                 continue  # a renewal of claim 0 would read as another claim: claim it again, further on
             self.held = holder
-            await self._renew()
+            try:
+                await self._renew()
+            except SlotLost as lost:
+                log.warning("claim came to nothing", slot=slot, reason=str(lost))
+                self.held = None
+                continue
             log.info("slot claimed", slot=slot, claim=holder.claim)
             return holder
         raise NoFreeSlot(f"no slot of {self._slots} could be claimed in {attempts} attempts")

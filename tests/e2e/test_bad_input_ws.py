@@ -135,7 +135,6 @@ HANDSHAKES = {
 }
 
 
-@pytest.mark.requirement("A00.FR.204")
 @pytest.mark.requirement("A00.FR.207")
 @pytest.mark.parametrize("name", HANDSHAKES)
 async def test_a_bad_handshake_is_refused_with_the_reason(system: System, name: str) -> None:

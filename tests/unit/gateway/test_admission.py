@@ -65,7 +65,6 @@ def header(text: str | bytes) -> str:
     return "Basic " + base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
 
 
-@pytest.mark.requirement("A00.FR.203")
 @pytest.mark.parametrize(
     ("headers", "basic"),
     [
@@ -88,7 +87,6 @@ def test_credentials_are_exactly_one_readable_header(headers, basic):
     assert basic_of(headers) == basic
 
 
-@pytest.mark.requirement("A00.FR.204")
 def test_the_user_name_is_the_identity_in_any_case():
     assert names_station(Basic("cS1", ""), "cs1")
     assert not names_station(Basic("cs2", ""), "cs1")
