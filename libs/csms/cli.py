@@ -11,17 +11,14 @@ import typer
 from rich.console import Console
 
 from csms import houses
-from csms.runtime import PortTaken, check_port, open_process, read_settings, stop_on_signals
+from csms.runtime import check_port, open_process, read_settings, stop_on_signals
 from csms.tools import frames as frames_tool
 from csms.tools import parked as parked_tool
 from csms.tools.access import Access, access
 from csms.tools.rebuilding import run_rebuild, run_recover
 from csms.up import up as run_up
-from ocppcore.embedded import EmbeddedPostgresError
-from ocppcore.engine.rebuild import StillRunning
-from ocppcore.log import LogError
-from ocppcore.settings import BaseServiceSettings, SettingsError, read
-from ocppcore.store import StoreUnavailable
+from ocppcore.errors import OperatorError, Unavailable
+from ocppcore.settings import BaseServiceSettings, admin_key, read
 from services.gateway.settings import Settings as GatewaySettings
 from simulator import command as simulator
 
@@ -39,14 +36,7 @@ errors = Console(stderr=True)
 T = TypeVar("T")
 ServiceName = StrEnum("ServiceName", {name: name for name in houses.HOSTS})  # type: ignore[misc]
 
-EXPECTED = (
-    PortTaken,
-    SettingsError,
-    EmbeddedPostgresError,
-    StillRunning,
-    LogError,
-    StoreUnavailable,
-)
+EXPECTED = (OperatorError, Unavailable)
 
 
 def _run(work: Callable[[BaseServiceSettings], Awaitable[T]]) -> T:
@@ -90,7 +80,8 @@ async def _serve(settings: BaseServiceSettings, name: str) -> None:
         ports = read(GatewaySettings)
         check_port(ports.ocpp_host, ports.ocpp_port, "CSMS_OCPP_PORT")
     check_port(settings.http_host, settings.http_port, "CSMS_HTTP_PORT")
-    async with open_process([name], settings, embedded=False) as process:
+    admin = admin_key(settings) if settings.admin_key is not None else None
+    async with open_process([name], settings, embedded=False, admin=admin) as process:
         stop_on_signals(process.stop)
         await process.serve()
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,10 +14,12 @@ import uvicorn
 from prometheus_client import CollectorRegistry, Gauge
 
 from csms import houses
+from csms.administrator import put_in_force
 from ocppcore import telemetry, topics
 from ocppcore.clock import system_clock
 from ocppcore.embedded import EmbeddedPostgres
 from ocppcore.engine.loop import Engine
+from ocppcore.errors import OperatorError
 from ocppcore.host import Environment, Hosted
 from ocppcore.http.app import build_app
 from ocppcore.http.auth import Authenticator, KeyRing
@@ -25,7 +27,7 @@ from ocppcore.kafka import KafkaLog
 from ocppcore.log import Log, NewRecord, TopicPartition
 from ocppcore.postgres.log import PostgresLog
 from ocppcore.postgres.store import PostgresStore
-from ocppcore.settings import BaseServiceSettings, Keys, SettingsError, fingerprint, keys, read
+from ocppcore.settings import AdminKey, BaseServiceSettings, Keys, SettingsError, fingerprint, keys, read
 from ocppcore.store import Store
 from services.gateway.app import Built
 from services.gateway.settings import Settings as GatewaySettings
@@ -34,7 +36,7 @@ logger = structlog.get_logger(__name__)
 STOP_WITHIN_S = 20.0
 
 
-class PortTaken(Exception):
+class PortTaken(OperatorError):
     """Another program listens where we were told to; the message says which setting moves us."""
 
 
@@ -104,18 +106,40 @@ async def _noted(log: Log, tp: TopicPartition) -> dict[str, str]:
 
 @dataclass
 class Process:
-    """The services of one process and what they share. `serve` runs until `stop` is set or something fails."""
+    """The services of one process and what they share. `serve` runs until `stop` is set or something fails.
+
+    `admin`: the administrator's key, which a process that runs auth puts in force before it is ready.
+    """
 
     env: Environment
     key_ring: KeyRing
     hosted: list[Hosted]
     gateway: Built | None
+    admin: AdminKey | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    admitted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def checks(self) -> dict[str, Callable[[], bool]]:
+        """What must be so before this process is ready, by name."""
+        asked = {hosted.name: hosted.ready for hosted in self.hosted}
+        asked["keys"] = self.key_ring.ready.is_set
+        if self.gateway:
+            asked["gateway"] = self.gateway.hosted.ready
+        if self.admin and self._auth:
+            asked["administrator"] = self.admitted.is_set
+        return asked
 
     def ready(self) -> bool:
         """Every service serves and, if it is here, the gateway takes stations."""
-        parts = [hosted.ready() for hosted in self.hosted]
-        return all(parts) and self.key_ring.ready.is_set() and (self.gateway is None or self.gateway.hosted.ready())
+        return all(check() for check in self.checks().values())
+
+    @property
+    def _auth(self) -> Engine | None:
+        return next((hosted.engine for hosted in self.hosted if hosted.name == "auth"), None)
+
+    async def _admit(self, engine: Engine, admin: AdminKey) -> None:
+        await put_in_force(engine, admin, self.env.keys.password)
+        self.admitted.set()
 
     async def until_ready(self, seconds: float = 60.0) -> None:
         """Wait until everything serves. Raises TimeoutError."""
@@ -130,6 +154,8 @@ class Process:
             tasks = [group.create_task(self.key_ring.run(), name="keys")]
             tasks += [group.create_task(_run(hosted), name=hosted.name) for hosted in self.hosted]
             tasks.append(group.create_task(_serve_http(server), name="http"))
+            if self.admin and (engine := self._auth):
+                tasks.append(group.create_task(self._admit(engine, self.admin), name="administrator"))
             gateway = group.create_task(_run(self.gateway.hosted), name="gateway") if self.gateway else None
             await self.stop.wait()
             if self.gateway and gateway:
@@ -161,13 +187,10 @@ class _Server(uvicorn.Server):
 
 def _server(process: Process) -> uvicorn.Server:
     settings = process.env.settings
-    ready = {hosted.name: hosted.ready for hosted in process.hosted}
-    ready["keys"] = process.key_ring.ready.is_set
     apps = {hosted.name: hosted.app for hosted in process.hosted}
     if process.gateway:
-        ready["gateway"] = process.gateway.hosted.ready
         apps["gateway"] = process.gateway.hosted.app
-    app = build_app(apps, registry=process.env.registry, ready=ready)
+    app = build_app(apps, registry=process.env.registry, ready=process.checks())
     config = uvicorn.Config(
         app,
         host=settings.http_host,
@@ -183,9 +206,9 @@ def _server(process: Process) -> uvicorn.Server:
 
 @asynccontextmanager
 async def open_process(
-    names: Sequence[str], settings: BaseServiceSettings, *, embedded: bool
+    names: Sequence[str], settings: BaseServiceSettings, *, embedded: bool, admin: AdminKey | None = None
 ) -> AsyncIterator[Process]:
-    """Everything that `names` (services, `gateway`) need, opened; not yet running."""
+    """Everything that `names` (services, `gateway`) need, opened; not yet running. `admin`: see `Process`."""
     held = keys(settings, make=embedded)
     async with database(settings, embedded=embedded) as dsn, open_log(settings, dsn) as log:
         await check_keys(log, held)
@@ -203,7 +226,7 @@ async def open_process(
         gateway = houses.build_gateway(env) if "gateway" in names else None
         _gauges(registry, hosted)
         try:
-            yield Process(env, key_ring, hosted, gateway)
+            yield Process(env, key_ring, hosted, gateway, admin)
         finally:
             for opened in stores.values():
                 await opened.close()

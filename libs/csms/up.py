@@ -4,22 +4,16 @@ import asyncio
 import contextlib
 import time
 
-import msgspec
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
 from csms import houses
 from csms.runtime import Process, check_port, open_process, stop_on_signals
-from ocppcore.clock import system_clock
-from ocppcore.contracts.auth import PutApiKey
-from ocppcore.envelope import Request
-from ocppcore.http.auth import hash_key
 from ocppcore.settings import AdminKey, BaseServiceSettings, admin_key, read
 from services.gateway.settings import Settings as GatewaySettings
 
-ADMIN_ID = "admin"
-GIVEN_WITHIN_S = 30.0
+READY_WITHIN_S = 600.0
 
 
 async def up(settings: BaseServiceSettings, console: Console) -> None:
@@ -30,7 +24,7 @@ async def up(settings: BaseServiceSettings, console: Console) -> None:
     began = time.monotonic()
     admin = admin_key(settings)
     with console.status("Starting: database, log, services, gateway ..."):
-        opening = open_process(houses.NAMES, settings, embedded=True)
+        opening = open_process(houses.NAMES, settings, embedded=True, admin=admin)
         process = await opening.__aenter__()
     try:
         stop_on_signals(process.stop)
@@ -48,28 +42,6 @@ async def up(settings: BaseServiceSettings, console: Console) -> None:
         console.print("Stopped. All data is kept; start again with the same command.", style="dim")
 
 
-async def give_admin_key(process: Process, admin: AdminKey) -> None:
-    """Put the administrator's key in force: once for ever, however often the system starts."""
-    hash_ = hash_key(admin.key.get_secret_value(), process.env.keys.password)
-    auth = next(hosted for hosted in process.hosted if hosted.name == "auth")
-    assert auth.engine is not None
-    body = PutApiKey(id=ADMIN_ID, hash=hash_, scope="admin", name="administrator")
-    request = Request(
-        f"admin-key/{hash_}",
-        PutApiKey.NAME,
-        ADMIN_ID,
-        msgspec.json.encode(body),
-        system_clock(),
-        "/csms/up",
-        "csms",
-        "",
-        "",
-    )
-    operation = await auth.engine.submit(request, GIVEN_WITHIN_S)
-    if operation is None or operation.status >= 400:
-        raise RuntimeError(f"the administrator's key could not be put in force: {operation}")
-
-
 async def _greet(
     process: Process,
     admin: AdminKey,
@@ -78,8 +50,7 @@ async def _greet(
     console: Console,
     began: float,
 ) -> None:
-    await process.until_ready(600.0)
-    await give_admin_key(process, admin)
+    await process.until_ready(READY_WITHIN_S)
     host = "127.0.0.1" if settings.http_host in ("0.0.0.0", "::") else settings.http_host
     api = f"http://{host}:{settings.http_port}"
     where = Table.grid(padding=(0, 2))
