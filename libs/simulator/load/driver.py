@@ -30,6 +30,8 @@ class Driver:
         parts = urlsplit(config.url)
         if parts.scheme != "ws" or parts.hostname is None or config.stations < 1 or config.rate <= 0:
             raise ValueError("a load needs a ws:// URL, stations and a rate")
+        if config.passwords and len(config.passwords) != config.stations:
+            raise ValueError(f"{len(config.passwords)} passwords for {config.stations} stations")
         self.config = config
         self.host = parts.netloc
         self.path = parts.path.rstrip("/")
@@ -114,6 +116,7 @@ class Driver:
             schedule = asyncio.create_task(self._schedule(begin))
         await asyncio.sleep(config.warmup_s)
         cpu, calls, transactions = time.process_time_ns(), self._window_calls, self.transactions
+        opened_s = time.monotonic()
         await asyncio.sleep(config.duration_s)
         cpu, calls = time.process_time_ns() - cpu, self._window_calls - calls
         transactions = self.transactions - transactions
@@ -129,6 +132,7 @@ class Driver:
             ready=self._ready,
             connected=connected,
             seconds=config.duration_s,
+            window=(opened_s, opened_s + config.duration_s),
             calls=self._window_calls,
             calls_per_s=round(self._window_calls / config.duration_s, 1),
             transactions=transactions,
@@ -214,8 +218,11 @@ class Driver:
 
     def lost(self, station: LoadStation, was_up: bool) -> None:
         self._disconnects += was_up
-        if not self._closing:
-            self._redial(station)
+        if self._closing:
+            return
+        if not was_up:
+            self.error("handshake failed", f"{station.id.decode()}: closed before the WebSocket was open")
+        self._redial(station)
 
     def _redial(self, station: LoadStation) -> None:
         delay_s = min(self._redials.get(station, REDIAL_FIRST_S / 2) * 2, REDIAL_MOST_S)

@@ -10,7 +10,8 @@ class LoadConfig:
     second on schedule, over all stations in turn, latency measured from the scheduled time; "idle": a
     Heartbeat per station every `heartbeat_s`, measured likewise. Stations are PREFIX-00001 and on; `first`
     shifts the numbers, so that several processes share the work. `tokens`: `TYPE:VALUE` or `VALUE`, one per
-    station in turn. `updates`: Updated events per transaction."""
+    station in turn. `passwords`: one per station, in their order, instead of one `password` for all. `updates`:
+    Updated events per transaction."""
 
     url: str
     stations: int
@@ -24,6 +25,7 @@ class LoadConfig:
     prefix: str = "LOAD"
     first: int = 1
     password: str | None = None
+    passwords: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ("ISO14443:04A1B2C3D4E5F6",)
     compression: bool = False
     connect_per_s: float = 1000.0
@@ -55,12 +57,14 @@ class LoadResult:
     """Counts are those of the measured window, except where said. `latency` is that of all CALLs of the
     window; in the open and idle modes CALLs that were due but never answered are in it with their age at the
     end. `lag`: how late this driver itself was to send what was due. `errors` (whole run): CALLERRORs,
-    refusals, wrong ids, malformed frames, timeouts. `connect_s`: until all were connected and registered."""
+    refusals, wrong ids, malformed frames, timeouts. `connect_s`: until all were connected and registered.
+    `window`: when the window began and ended, by the machine's monotonic clock in s (`time.monotonic`)."""
 
     stations: int
     ready: int
     connected: int
     seconds: float
+    window: tuple[float, float]
     calls: int
     calls_per_s: float
     transactions: int

@@ -87,7 +87,8 @@ class LoadStation(asyncio.Protocol):
         self._key = wire.new_key()
         self._buffer = b""
         driver = self._driver
-        password = driver.config.password
+        passwords = driver.config.passwords
+        password = passwords[self.number] if passwords else driver.config.password
         credentials = None if password is None else f"{self.id.decode()}:{password}"
         compression = driver.config.compression
         self._transport.write(wire.request(driver.host, self._path, self._key, credentials, compression=compression))
@@ -131,7 +132,7 @@ class LoadStation(asyncio.Protocol):
         try:
             answer = wire.response(self._buffer, self._key)
         except wire.HandshakeError as error:
-            self._driver.error(f"handshake HTTP {error.status}", f"{self.id.decode()}: {error}")
+            self._driver.error(f"HTTP {error.status}", f"{self.id.decode()}: {error}")
             self.abort()
             return
         if answer is None:

@@ -1,5 +1,6 @@
 """The load generator against a CSMS on a real WebSocket; every frame is judged by OCA's schemas."""
 
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,26 @@ async def test_runs_in_a_process_of_its_own() -> None:
 def test_a_wrong_setting_is_named() -> None:
     with pytest.raises(ValueError, match="stations"):
         read_config(b'{"url":"ws://h/ocpp","stations":"many"}')
+
+
+async def test_stations_may_have_passwords_of_their_own() -> None:
+    async with FakeCsms() as csms:
+        await load(csms, passwords=("a" * 20, "b" * 20, "c" * 20, "d" * 20), duration_s=0.2)
+    assert [csms.authorization[f"LOAD-0000{n}"] for n in (1, 4)] == [
+        "LOAD-00001:" + "a" * 20,
+        "LOAD-00004:" + "d" * 20,
+    ]
+
+
+async def test_passwords_for_other_than_all_stations_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 passwords for 4 stations"):
+        await drive(LoadConfig(url="ws://127.0.0.1:1/ocpp", stations=4, passwords=("a" * 20,)))
+
+
+async def test_the_window_is_told_by_the_machines_clock() -> None:
+    before = time.monotonic()
+    async with FakeCsms() as csms:
+        result = await load(csms, duration_s=0.5)
+    begin, end = result.window
+    assert before < begin < end < time.monotonic()
+    assert end - begin == result.seconds == 0.5
