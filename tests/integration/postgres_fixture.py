@@ -18,6 +18,11 @@ import pytest
 from ocppcore.embedded import EmbeddedPostgres
 
 
+def _server(directory: Path) -> EmbeddedPostgres:
+    """One that stays dead when a test kills it."""
+    return EmbeddedPostgres(directory, homes=directory, restart=False)
+
+
 @dataclass
 class PostgresServer:
     """The server; its `dsn` stays the same over a crash."""
@@ -41,7 +46,7 @@ class PostgresServer:
         await self.running.died()
         await self.running.__aexit__(None, None, None)
         yield
-        self.running = await EmbeddedPostgres(self.directory, homes=self.directory).__aenter__()
+        self.running = await _server(self.directory).__aenter__()
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +55,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     directory.chmod(0o711)
     try:
         with asyncio.Runner() as runner:
-            server = PostgresServer(directory, runner.run(EmbeddedPostgres(directory, homes=directory).__aenter__()))
+            server = PostgresServer(directory, runner.run(_server(directory).__aenter__()))
             yield server
             runner.run(server.running.__aexit__(None, None, None))
     finally:

