@@ -7,6 +7,8 @@ Design section 3. Three adapters hold the same contract (`tests/integration/log_
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from ocppcore.errors import CsmsError, OperatorError, Unavailable
+
 Headers = Mapping[str, str]
 
 
@@ -48,11 +50,11 @@ class Record(NamedTuple):
     appended_at: int
 
 
-class LogError(Exception):
+class LogError(CsmsError):
     """Base of what a log may raise."""
 
 
-class LogUnavailable(LogError):
+class LogUnavailable(LogError, Unavailable):
     """The log did not answer within its bounded retries: the caller should stop and be started again."""
 
 
@@ -60,15 +62,15 @@ class RecordTooLarge(LogError):
     """A record is over the log's limit; nothing of the call was appended."""
 
 
-class PositionLost(LogError):
+class PositionLost(LogError, OperatorError):
     """A position that was asked for is beyond the log's end or before its start (`csms recover` tells what to do)."""
 
 
-class LogReplaced(LogError):
+class LogReplaced(LogError, OperatorError):
     """The database was written from another log than this one (`csms recover` tells what to do)."""
 
 
-class PartitionsChanged(LogError):
+class PartitionsChanged(LogError, OperatorError):
     """A declared topic exists with another number of partitions than asked for."""
 
 

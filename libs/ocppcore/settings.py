@@ -17,12 +17,14 @@ from platformdirs import user_data_path
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ocppcore.errors import OperatorError
+
 KEY_CHARACTERS_MIN = 32
 PARTITIONS_EMBEDDED = 4
 PARTITIONS_KAFKA = 48
 
 
-class SettingsError(Exception):
+class SettingsError(OperatorError):
     """The environment, or a key file, is not as it must be. The message says what to change and holds no secret."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
+from ocppcore.errors import CsmsError, OperatorError, Unavailable
 from ocppcore.log import StreamRecord, TopicPartition
 
 ColumnType = Literal["text", "bigint", "numeric", "boolean", "jsonb"]
@@ -17,11 +18,19 @@ Value = str | int | bool | None
 """A column's value: text, jsonb and numeric as str (JSON text, decimal digits), bigint as int."""
 
 
-class StoreUnavailable(Exception):
+class StoreUnavailable(Unavailable):
     """The store did not answer within its bounded retries; nothing is known of the last commit's outcome."""
 
 
-class Fenced(Exception):
+class ProjectionsChanged(OperatorError):
+    """These tables cannot be used as they are: their declaration changed, or a rebuild of them did not finish."""
+
+    def __init__(self, tables: Sequence[str]) -> None:
+        super().__init__(f"projections {', '.join(tables)} must be built anew: `csms rebuild SERVICE` does it")
+        self.tables = tuple(tables)
+
+
+class Fenced(CsmsError):
     """The cells named have another owner now, or moved on without this process: nothing of the commit was done."""
 
     def __init__(self, cells: frozenset[int]) -> None:
@@ -148,7 +157,7 @@ class Store(Protocol):
     async def prepare(self, tables: Sequence[Table], streams: Sequence[str], copies: Sequence[str]) -> None:
         """Create what is missing: tables as declared, stream tables, copies. Idempotent, safe from several processes.
 
-        Raises `errors.ProjectionsChanged` if a declared, non-volatile table differs from what is stored and holds
+        Raises ProjectionsChanged if a declared, non-volatile table differs from what is stored and holds
         rows: `csms rebuild` makes it anew.
         """
 

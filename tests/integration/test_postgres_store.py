@@ -16,7 +16,7 @@ import pytest
 
 from ocppcore.memory import MemoryStore
 from ocppcore.postgres.store import PostgresStore
-from ocppcore.postgres.store_schema import ProjectionsChanged
+from ocppcore.store import ProjectionsChanged
 from ocppcore.store import Commit, Delete, StateKey, Store, StoreUnavailable, Table, TimerKey, Upsert, Value
 from tests.integration import store_contract as contract
 from tests.integration.postgres_fixture import PostgresServer, postgres_server

@@ -26,8 +26,8 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     """What one TransactionEvent said; `timestamp` is the station's clock, `at` is ours. The base of three events.
 
     `token` is the idToken's pseudonym, `authorization` the status that was answered, `token_position` the position of
-    the token's record in `auth.tokens` that it rested on (-1: there was none). `digest` tells a repeat from a conflict. `identity`: the
-    station's id as it spells it, where that differs.
+    the token's record in `auth.tokens` that it rested on (-1: there was none). `digest` tells a repeat from a conflict.
+    `identity`: the station's id as it spells it, where that differs.
     """
 
     TYPE: ClassVar[str] = "TransactionEvent"

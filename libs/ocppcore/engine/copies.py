@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from ocppcore.errors import CsmsError
 from ocppcore.log import Log, TopicPartition
 from ocppcore.service import Lookup
 from ocppcore.store import CopyRow, Store
@@ -16,7 +17,7 @@ BATCH = 2000
 CACHE_MAX = 200_000
 
 
-class NotCaughtUp(Exception):
+class NotCaughtUp(CsmsError):
     """A copy stayed behind the log for longer than a question may wait."""
 
 

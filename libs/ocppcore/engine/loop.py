@@ -24,6 +24,7 @@ from ocppcore.engine.recover import check_not_behind
 from ocppcore.engine.step import DueTimer, Work
 from ocppcore.engine.sweep import Sweeper
 from ocppcore.envelope import BadRecord, Frame, OutFrame, Request, outbound_record, request_record
+from ocppcore.errors import CsmsError
 from ocppcore.log import Log, LogReplaced, LogUnavailable, Membership, NewRecord, Record, StreamRecord, TopicPartition
 from ocppcore.parking import RecordParked
 from ocppcore.rpc import CallError
@@ -57,7 +58,7 @@ class EngineSettings:
     sweep_every_s: float = 1.0
 
 
-class EvolveFailed(Exception):
+class EvolveFailed(CsmsError):
     """One of our own events could not be folded: this cell stops, a person must look."""
 
     def __init__(self, cell: int, error: Exception) -> None:
@@ -163,6 +164,8 @@ class Engine:
                 log.warning("environment failed", service=self.service.name, error=self.last_error)
                 if self.failures >= self.settings.failures_max:
                     raise
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise asyncio.CancelledError  # a task group drops a cancellation that comes together with an error
             await asyncio.sleep(self.settings.reopen_after_s)
 
     async def _start(self) -> None:

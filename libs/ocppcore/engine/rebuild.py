@@ -4,6 +4,7 @@ The topic is the truth: it is read from its start, then the stored rows that the
 were seen are dropped, so that a repeated publish counts once.
 """
 
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable
 
@@ -11,9 +12,10 @@ import msgspec
 
 from ocppcore import topics
 from ocppcore.engine.batch import Batch, Cache, Cell, decode_event, event_id, missing
+from ocppcore.errors import OperatorError
 from ocppcore.log import Log, Record, StreamRecord, TopicPartition
 from ocppcore.service import Event, Service
-from ocppcore.store import Commit, Store
+from ocppcore.store import Commit, ProjectionsChanged, Store
 
 CHUNK = 10_000
 CACHE_MAX = 300_000
@@ -21,7 +23,7 @@ Progress = Callable[[int, int], None]
 """Called with (events folded, events in all)."""
 
 
-class StillRunning(Exception):
+class StillRunning(OperatorError):
     """The service is running on these tables: stop it first."""
 
 
@@ -29,7 +31,8 @@ async def rebuild(service: Service, log: Log, store: Store, partitions: int, pro
     """Empty what is rebuilt, fold every event again, return the hash. Raises StillRunning."""
     if await store.owned():
         raise StillRunning(f"{service.name} is running; stop it, then rebuild")
-    await store.prepare([*service.tables.values()], service.streams, service.copies)
+    with contextlib.suppress(ProjectionsChanged):  # that is what a rebuild is for
+        await store.prepare([*service.tables.values()], service.streams, service.copies)
     await store.clear_rebuilt()
     cells = [TopicPartition(topics.events(service.name), n) for n in range(partitions)]
     total, done = sum((await log.ends(cells)).values()), 0

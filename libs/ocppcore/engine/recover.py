@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from ocppcore import topics
 from ocppcore.engine.rebuild import to_stream
+from ocppcore.errors import OperatorError
 from ocppcore.log import Log, TopicPartition
 from ocppcore.service import Service
 from ocppcore.store import CellRow, Store
@@ -16,7 +17,7 @@ from ocppcore.store import CellRow, Store
 BATCH = 5000
 
 
-class DatabaseBehind(Exception):
+class DatabaseBehind(OperatorError):
     """The topic holds events that the database lacks: nothing may be decided before they are loaded."""
 
 

@@ -167,6 +167,11 @@ def decide(service: Service, work: Work, view: View, clock: int) -> Iterator[Out
         yield from _decide_frame(service, work, item, view, clock)
 
 
+def is_stale(known: Connection | None, frame: Frame) -> bool:
+    """Whether a newer connection of the station is known: such a frame counts only if it carries its own order."""
+    return known is not None and known.epoch > frame.epoch
+
+
 def _decide_frame(service: Service, work: Work, frame: Frame, view: View, clock: int) -> Iterator[Outcome]:
     known = view.get(Connection, work.station)
     if known is None or known.epoch < frame.epoch:
@@ -181,7 +186,7 @@ def _decide_frame(service: Service, work: Work, frame: Frame, view: View, clock:
             at=clock,
         )
         yield Outcome(puts=(Put(work.station, seen),))
-    stale = known is not None and known.epoch > frame.epoch
+    stale = is_stale(known, frame)
     if isinstance(work.refusal, CallError):
         yield Outcome(reply=work.refusal)
     elif work.action is not None:

@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from ocppcore.log import StreamRecord, TopicPartition
 from ocppcore.postgres import store_tables as names
 from ocppcore.postgres.store_connection import ROLLED_BACK, Connection, Connections
-from ocppcore.postgres.store_schema import WHOLE_TABLE_S, ProjectionsChanged, Schema
+from ocppcore.postgres.store_schema import WHOLE_TABLE_S, Schema
 from ocppcore.postgres.store_select import in_hash_order, page
 from ocppcore.postgres.store_write import Statement, fenced, stream_arrays, unfenced
 from ocppcore.store import (
@@ -22,6 +22,7 @@ from ocppcore.store import (
     Commit,
     CopyRow,
     Fenced,
+    ProjectionsChanged,
     StateKey,
     Store,
     Suspect,

@@ -13,14 +13,6 @@ WHOLE_TABLE_S = 3600.0
 """Emptying, sorting or indexing whole tables may take as long as this, and so may waiting for another who does."""
 
 
-class ProjectionsChanged(OperatorError):
-    """These tables cannot be used as they are: their declaration changed, or a rebuild of them did not finish."""
-
-    def __init__(self, tables: Sequence[str]) -> None:
-        super().__init__(f"projections {', '.join(tables)} must be built anew: `csms rebuild SERVICE` does it")
-        self.tables = tuple(tables)
-
-
 class Schema:
     """What is declared in a service's schema, and the statements that bring the database there."""
 

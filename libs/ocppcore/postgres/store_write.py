@@ -18,7 +18,7 @@ import msgspec
 
 from ocppcore.log import StreamRecord
 from ocppcore.postgres.store_tables import COLUMNS, name, stream_table
-from ocppcore.store import CellUpdate, Commit, StateKey, StateWrite, Table, TimerKey, Upsert, Value
+from ocppcore.store import CellUpdate, Commit, Delete, StateKey, StateWrite, Table, TimerKey, Upsert, Value
 
 _encode = msgspec.json.encode
 
@@ -100,7 +100,8 @@ def _rows(changes: Sequence[object]) -> Iterable[_Write]:
         if isinstance(change, Upsert):
             upserts.setdefault(change.table.name, (change.table, []))[1].append(change.row)
         else:
-            table, key = change  # type: ignore[misc]
+            assert isinstance(change, Delete)
+            table, key = change
             deletes.setdefault(table.name, (table, []))[1].append(key)
     for _, (table, rows) in sorted(upserts.items()):
         yield _Write("upsert", table, list(zip(*rows, strict=True)))

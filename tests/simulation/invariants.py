@@ -1,0 +1,195 @@
+"""What must hold after every run, whatever happened in it: promises 1 to 4."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+
+import orjson
+
+from ocppcore import actions
+from ocppcore.contracts.transactions import TransactionConflict, TransactionEvent
+from ocppcore.engine.batch import Batch, Cache, Cell, decode_event
+from ocppcore.engine.rebuild import projection_hash, rebuild
+from ocppcore.memory import MemoryLog, MemoryStore
+from ocppcore.store import StateKey
+from tests.simulation.world import CELLS, Decided, World
+
+UNORDERED = (TransactionEvent, TransactionConflict)
+SENT_NEVER = ("not_connected", "expired")
+
+
+def digest_of(payload: dict[str, object]) -> str:
+    """The same content as the service's own digest, computed here once more."""
+    content = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+async def violations(world: World) -> list[str]:
+    """Everything that does not hold; [] for a good run."""
+    found = list(world.problems)
+    found += [error for station in world.stations for error in station.errors]
+    found += [text for station in world.stations for text in station.tokenless_answers]
+    found += acknowledged_once(world)
+    found += streams_whole(world)
+    found += commands_true(world)
+    found += in_order(world)
+    found += await rebuilds_equal(world)
+    found += replays_equal(world)
+    return found
+
+
+def _events(world: World, service: str) -> Iterator[tuple[object, dict[str, str]]]:
+    for (topic, _), rows in world.tables[service].streams.items():
+        if topic == f"{service}.events":
+            for row in rows:
+                yield decode_event(world.definitions[service], row.headers, row.value), dict(row.headers)
+
+
+def acknowledged_once(world: World) -> list[str]:
+    """Promise 1 and 2: an acknowledged TransactionEvent is in events and projection, once, with its content."""
+    found = []
+    counted: Counter[tuple[str, str, int]] = Counter()
+    digests = {}
+    for event, _ in _events(world, "transactions"):
+        if isinstance(event, TransactionConflict):
+            found.append(f"a conflict nobody caused: {event}")
+        elif isinstance(event, TransactionEvent):
+            key = (event.station, event.transaction_id, event.seq_no)
+            counted[key] += 1
+            digests[key] = event.digest
+    found += [f"counted {count} times: {key}" for key, count in counted.items() if count > 1]
+    rows = world.tables["transactions"].rows["transactions"]
+    for station in world.stations:
+        name = station.identity.casefold()
+        for (transaction, seq_no), payload in station.acknowledged.items():
+            key = (name, transaction, seq_no)
+            if not counted[key]:
+                found.append(f"acknowledged and lost: {key}")
+                continue
+            if digests[key] != digest_of(payload):
+                found.append(f"another content than was acknowledged: {key}")
+            row = rows.get((name, transaction.casefold()))
+            columns = list(world.definitions["transactions"].tables["transactions"].columns)
+            seen = orjson.loads(str(row[columns.index("seen")])) if row else []
+            if not any(low <= seq_no <= high for low, high in seen):
+                found.append(f"acknowledged and not in the projection: {key}")
+    return found
+
+
+def streams_whole(world: World) -> list[str]:
+    """Promise 1 and 2: numbers are dense, and the topic holds exactly the committed rows, repeats being equal."""
+    found = []
+    for service, tables in world.tables.items():
+        for topic in world.definitions[service].streams:
+            for cell in range(CELLS):
+                rows = tables.streams[topic, cell]
+                stored = {row.number: row.value for row in rows}
+                if sorted(stored) != list(range(len(stored))):
+                    found.append(f"{topic}/{cell}: numbers are not dense: {sorted(stored)}")
+                published: dict[int, bytes] = {}
+                for record in world.cluster.partitions[topic][cell]:
+                    number = int(record.headers["number"])
+                    if published.setdefault(number, record.value) != record.value:
+                        found.append(f"{topic}/{cell}/{number}: published twice with different content")
+                if published != stored:
+                    missing, strange = stored.keys() - published.keys(), published.keys() - stored.keys()
+                    found.append(f"{topic}/{cell}: not published {sorted(missing)}, never committed {sorted(strange)}")
+    return found
+
+
+def commands_true(world: World) -> list[str]:
+    """Promise 2: no command is silently repeated, each ends, and its status says what happened."""
+    found = []
+    executed: Counter[str] = Counter()
+    for station in world.stations:
+        executed.update(station.executed)
+    statuses = {}
+    for service, tables in world.tables.items():
+        columns = list(world.definitions[service].tables["commands"].columns)
+        for row in tables.rows["commands"].values():
+            statuses[str(row[columns.index("command_id")])] = str(row[columns.index("status")])
+    for command, action in world.asked.items():
+        times, status = executed[command], statuses.get(command)
+        if status in (None, "waiting", "queued", "sending"):
+            found.append(f"{command} never ended: {status}")
+        if times > 1 and not actions.ACTIONS[action].idempotent:
+            found.append(f"{command} ({action}) was carried out {times} times")
+        if status == "answered" and not times:
+            found.append(f"{command} is answered and was never carried out")
+        if status in SENT_NEVER and times:
+            found.append(f"{command} is {status} and was carried out {times} times")
+    return found
+
+
+def in_order(world: World) -> list[str]:
+    """Promise 3: what one station sends is decided in the order in which it was sent. Events that carry their own
+    order (TransactionEvents) may come late; answers to commands cross CALLs that wait their turn."""
+    found = []
+    for service in world.tables:
+        last: dict[str, tuple[int, int]] = {}
+        for event, headers in _events(world, service):
+            place = _place(headers.get("cause", ""))
+            if place is None or ".Command" in headers["ce_type"] or isinstance(event, UNORDERED):
+                continue
+            station, epoch, n = place
+            if last.get(station, (-1, -1)) > (epoch, n):
+                found.append(f"{service}: {type(event).__name__} of {station} frame {epoch}/{n} after {last[station]}")
+            last[station] = max(last.get(station, (-1, -1)), (epoch, n))
+    return found
+
+
+def _place(cause: str) -> tuple[str, int, int] | None:
+    parts = cause.split("/")
+    if len(parts) != 3 or not parts[1].isdigit() or not parts[2].isdigit():
+        return None
+    return parts[0], int(parts[1]), int(parts[2])
+
+
+async def rebuilds_equal(world: World) -> list[str]:
+    """Promise 4: state and projections are a fold of the service's own events alone."""
+    found = []
+    world.cluster.interrupt = None
+    for service, tables in world.tables.items():
+        tables.owners = 0
+        store = MemoryStore(tables)
+        before = await projection_hash(store)
+        definition = world.definitions[service]
+        after = await rebuild(definition, MemoryLog(world.cluster), store, CELLS, lambda *_: None)
+        if before != after:
+            found.append(f"{service}: a rebuild gives other rows")
+    return found
+
+
+class _Nothing(dict[StateKey, object]):
+    """A cache that knows: what was never put does not exist."""
+
+    def __missing__(self, key: StateKey) -> None:
+        return None
+
+
+def replays_equal(world: World) -> list[str]:
+    """Promise 4: the recorded inputs in the recorded order give the same events again, byte for byte."""
+    from tests.simulation.world import SimEngine
+
+    found = []
+    for service, decided in world.decided.items():
+        engine: SimEngine = world._engine_maker(service)(MemoryLog(world.cluster))
+        cache: Cache = _Nothing()  # type: ignore[assignment]
+        engine._cache = cache
+        engine._cells = {n: Cell(n, 0, {}, {}, 0, {}, {}) for n in range(CELLS)}
+        for batch in decided:
+            found += _replay(engine, batch, service)
+    return found
+
+
+def _replay(engine: object, batch: Decided, service: str) -> list[str]:
+    made: Batch
+    made, _, _ = engine._decide(batch.works, batch.found, batch.late)  # type: ignore[attr-defined]
+    for key, (_, aggregate, _, _) in made.changed.items():
+        engine._cache[key] = aggregate  # type: ignore[attr-defined]
+    for number, cell in made.cells.items():
+        engine._cells[number] = cell  # type: ignore[attr-defined]
+    if [row.value for row in made.stream] != [row.value for row in batch.stream]:
+        first = batch.works[0].record
+        return [f"{service}: replaying from {first.topic}/{first.partition}/{first.position} gives other events"]
+    return []

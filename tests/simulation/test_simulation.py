@@ -1,0 +1,50 @@
+"""A thousand seeds, and the proof that the simulation can fail: without a check it finds what the check prevents."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from ocppcore.engine import step
+from ocppcore.memory import MemoryStore
+from services.transactions.actions import transaction_event
+from tests.simulation.run import run_seed
+
+SEEDS = int(os.environ.get("CSMS_SIMULATION_SEEDS", "1000"))
+BLOCK = 50
+TRIES = 120
+"""Seeds within which a missing check must show."""
+
+
+@pytest.mark.requirement("E13.FR.02", "GEN.FR.01")
+@pytest.mark.parametrize("first", range(1, SEEDS + 1, BLOCK))
+def test_promises_hold_whatever_happens(first: int) -> None:
+    bad = {seed: found for seed in range(first, min(first + BLOCK, SEEDS + 1)) if (found := run_seed(seed))}
+    lines = [f"python -m tests.simulation {seed}   # {found[0]}" for seed, found in bad.items()]
+    assert not bad, "repeat with:\n" + "\n".join(lines)
+
+
+def _violations() -> Iterator[str]:
+    for seed in range(1, TRIES + 1):
+        yield from run_seed(seed)
+
+
+def test_without_the_duplicate_check_it_finds_what_is_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transaction_event, "known_digest", lambda *_: None)
+    assert any("counted 2 times" in violation for violation in _violations())
+
+
+def test_without_the_epoch_check_it_finds_what_is_out_of_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "is_stale", lambda *_: False)
+    assert any(" after " in violation for violation in _violations())
+
+
+def test_without_fencing_it_finds_what_a_zombie_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = MemoryStore.__init__
+
+    def unfenced(self: MemoryStore, *args: object, **more: object) -> None:
+        whole(self, *args, **more)  # type: ignore[arg-type]
+        self.fencing = False
+
+    monkeypatch.setattr(MemoryStore, "__init__", unfenced)
+    assert any(True for _ in _violations())
