@@ -20,6 +20,7 @@ from itertools import pairwise
 from typing import Protocol
 
 import pytest
+
 from ocppcore.log import (
     Log,
     Membership,
