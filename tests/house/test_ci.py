@@ -32,7 +32,9 @@ def test_every_kind_of_skip_fails_in_ci_with_its_reason(tmp_path: Path) -> None:
     def run(ci: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "pytest", "-rA", "--continue-on-collection-errors", "--rootdir", str(tmp_path)]
         environment = os.environ | {"CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-        done = subprocess.run([*command, str(tmp_path)], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
         return done.returncode, done.stdout
 
     assert run(ci="")[0] == 0

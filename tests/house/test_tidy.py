@@ -34,6 +34,7 @@ def files() -> tuple[Path, ...]:
         cwd=ROOT,
         capture_output=True,
         text=True,
+        timeout=30,
         check=True,
     )
     return tuple(path for line in listed.stdout.splitlines() if (path := ROOT / line).is_file())
