@@ -6,7 +6,7 @@ run: setup                ## Start the whole system on this machine
 	@exec $(BIN)/csms up $(ARGS)
 
 test: setup-dev           ## All tests; one of them: make test ARGS=tests/unit/ocppcore/test_rpc.py
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(or $(ARGS),-n 2 --dist loadgroup)
 
 check: setup-dev          ## Format, lint, types, import contracts, generated files, requirements, lock
 	@$(BIN)/python -m scripts.check

@@ -136,7 +136,7 @@ def _made_by_a_process(data: Path) -> tuple[str, str, bool]:
 
 
 def test_processes_that_start_together_agree_on_keys(tmp_path: Path) -> None:
-    # An executor, not a Pool: a worker that cannot start is an error here, where a Pool starts the next one without end.
+    # An executor, not a Pool: a worker that cannot start is an error here; a Pool starts another without end.
     with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
         found = list(pool.map(_made_by_a_process, [tmp_path] * 16))
     assert len({(key, admin) for key, admin, _ in found}) == 1
