@@ -67,6 +67,9 @@ class Watch:
             self._connection.terminate()
 
     async def _attend(self) -> None:
+        self._me: int = self._connection.get_server_pid()
+        # News need not be on the disk, and waiting for that would keep all others from telling theirs.
+        await self._connection.execute("SET synchronous_commit = off")
         await self._connection.add_listener(self._schema.channel, self._heard)
         await self._connection.execute("SELECT pg_advisory_lock_shared($1)", self._schema.presence)
         self._look = True
@@ -98,8 +101,8 @@ class Watch:
             payload = ""
         await self._connection.execute("SELECT pg_notify($1, $2)", self._schema.channel, payload)
 
-    def _heard(self, connection: Any, pid: int, channel: str, payload: str) -> None:
-        if pid == connection.get_server_pid():
+    def _heard(self, _connection: Any, pid: int, _channel: str, payload: str) -> None:
+        if pid == self._me:
             return
         if payload:
             for topic, partition, end in msgspec.json.decode(payload, type=list[tuple[str, int, int]]):
