@@ -1,0 +1,152 @@
+"""All that a benchmark does, in its order, with its progress."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from csms.bench import limits, scenarios, systems
+from csms.bench.figures import LogFigures, Report
+from csms.bench.registration import register
+from csms.bench.replay import place, produce, replay
+from csms.bench.systems import System
+from simulator.load import LoadConfig
+
+LOGS = ("embedded", "kafka")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to measure; times in seconds. `runs` of each load and each replay, of which the median is shown."""
+
+    logs: tuple[str, ...] = LOGS
+    runs: int = 5
+    seconds: float = 15.0
+    stations: int = 200
+    rate: float = 1000.0
+    connections: int = 10_000
+    hold_s: float = 60.0
+    events: int = 1_000_000
+    partitions: int = 4
+
+
+class Bars:
+    """A bar per phase."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[done]}"),
+            TimeElapsedColumn(),
+        )
+        self.progress = Progress(*columns, console=console)
+
+    @contextmanager
+    def bar(self, what: str, total: float | None = None) -> Iterator[Callable[[float, str], None]]:
+        """Call it with how far it has come, and a word on it."""
+        task = self.progress.add_task(what, total=total, done="")
+
+        def come(completed: float, word: str = "") -> None:
+            self.progress.update(task, completed=completed, done=word)
+
+        try:
+            yield come
+        finally:
+            self.progress.stop_task(task)
+
+
+async def run(options: Options, report: Report, console: Console) -> None:
+    """Measure everything and note it in the report as it comes. Raises SystemFailed, BrokerUnavailable, LoadError."""
+    bars = Bars(console)
+    with bars.progress:
+        await _echo(options, report, bars)
+        for log in options.logs:
+            async with _system(log, options.partitions, bars) as system:
+                figures = LogFigures(system.name)
+                report.logs.append(figures)
+                await _loads(options, figures, system, bars)
+                if log == "kafka":
+                    await _round_trips(options, report, system, bars)
+                    await _replays(options, figures, system, bars)
+            if log == "embedded":
+                await _replays(options, figures, None, bars)
+
+
+@asynccontextmanager
+async def _system(log: str, partitions: int, bars: Bars) -> AsyncIterator[System]:
+    with bars.bar(f"{log}: start") as come:
+        starting = systems.embedded(partitions) if log == "embedded" else systems.on_kafka(partitions)
+        system = await starting.__aenter__()
+        come(1, "ready")
+    try:
+        yield system
+    finally:
+        await starting.__aexit__(None, None, None)
+
+
+async def _echo(options: Options, report: Report, bars: Bars) -> None:
+    async with limits.echo_server() as (url, pid):
+        with bars.bar("bare WebSocket server", options.runs) as come:
+            for number in range(options.runs):
+                config = LoadConfig(url=url, stations=options.stations, duration_s=options.seconds)
+                figures = await limits.echo(config, pid)
+                report.echo.append(figures)
+                come(number + 1, f"{figures.calls_per_s:,.0f} calls/s")
+
+
+async def _loads(options: Options, figures: LogFigures, system: System, bars: Bars) -> None:
+    stations = scenarios.station_ids(max(options.stations, options.connections))
+    with bars.bar(f"{system.name}: register stations", len(stations)) as come:
+        passwords = await register(system, stations, lambda done: come(done, f"{done:,}"))
+
+    def load(count: int, **more: object) -> LoadConfig:
+        return scenarios.load(system.ocpp_url, count, passwords, **more)
+
+    if options.connections:
+        with bars.bar(f"{system.name}: hold {options.connections:,} connections", 1) as come:
+            config = load(
+                options.connections,
+                mode="idle",
+                compression=True,
+                heartbeat_s=scenarios.HEARTBEAT_S,
+                duration_s=options.hold_s,
+                connect_per_s=scenarios.CONNECT_PER_S,
+            )
+            held = await scenarios.hold(system, config)
+            figures.held.append(held)
+            come(1, f"{held.connected:,}, {held.bytes_per_connection / 1024:.1f} KiB each")
+    with bars.bar(f"{system.name}: closed loop", options.runs) as come:
+        for number in range(options.runs):
+            closed = await scenarios.closed_loop(system, load(options.stations, duration_s=options.seconds))
+            figures.closed.append(closed)
+            come(number + 1, f"{closed.calls_per_s:,.0f} calls/s, {closed.cpu_us:.0f} µs")
+    with bars.bar(f"{system.name}: open loop, {options.rate:,.0f} calls/s", options.runs) as come:
+        for number in range(options.runs):
+            config = load(options.stations, mode="open", rate=options.rate, duration_s=options.seconds)
+            figure = await scenarios.open_loop(system, config)
+            figures.open.append(figure)
+            come(number + 1, f"p50 {figure.p50_ms:.1f} ms, p99 {figure.p99_ms:.1f} ms")
+
+
+async def _round_trips(options: Options, report: Report, system: System, bars: Bars) -> None:
+    with bars.bar("bare Kafka round trip", options.runs) as come:
+        for number in range(options.runs):
+            trip = await limits.kafka_round_trip(system)
+            report.kafka.append(trip)
+            come(number + 1, f"{trip.records_per_s:,.0f} records/s, p50 {trip.p50_ms:.1f} ms")
+
+
+async def _replays(options: Options, figures: LogFigures, system: System | None, bars: Bars) -> None:
+    if not options.events:
+        return
+    async with place(system, options.partitions) as there:
+        with bars.bar(f"{figures.log}: write {options.events:,} events", options.events) as come:
+            produce_s = await produce(there, options.events, lambda done, _: come(done, f"{done:,}"))
+        for number in range(options.runs):
+            with bars.bar(f"{figures.log}: replay {number + 1}", options.events) as come:
+                found = await replay(there, options.events, produce_s, lambda done, _: come(done, f"{done:,}"))
+                come(options.events, f"{found.events_per_s:,.0f} events/s")
+                figures.replay.append(found)
