@@ -80,7 +80,7 @@ class FaultInjected(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The CSMS refused the connection."""
+    """There is no connection: refused with an HTTP status, or no answer at all (None)."""
 
     status: int | None
 

@@ -30,6 +30,8 @@ def compare(record: TransactionRecord, projection: Json | None) -> list[str]:
         wrong.append(f"{name}: acknowledged, but missing: seqNo {missing}")
     if len(set(has)) != len(has):
         wrong.append(f"{name}: counted twice: seqNo {sorted(n for n in set(has) if has.count(n) > 1)}")
+    if projection.get("conflicts"):
+        wrong.append(f"{name}: the CSMS sees {projection['conflicts']} conflicts, though every repeat was equal")
     if record.last is not None:
         invented = [n for n in has if n > record.last]
         if invented:

@@ -240,8 +240,7 @@ class Station:
         if self.link.state is not LinkState.DIALLING:
             return
         self.link.lost(self.now)
-        if status is not None:
-            self.note(Refused(status))
+        self.note(Refused(status))
         self.set_timer("dial", 0, self.link.back_off_ms(self.model, self.fault_rng))
 
     def _lost_connection(self) -> None:

@@ -52,7 +52,7 @@ class Stats:
                 case CallLost():
                     self.lost += 1
                 case Refused(status):
-                    self.refused[f"HTTP {status}"] += 1
+                    self.refused["no connection" if status is None else f"HTTP {status}"] += 1
                 case CallFailed(action, message_id, code, description, explained):
                     self.failed[f"{action}: {code}"] += 1
                     if not explained:

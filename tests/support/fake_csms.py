@@ -23,9 +23,10 @@ NOW = "2026-01-01T00:00:00.000Z"
 
 class FakeCsms:
     """`calls`: (station, action, payload) as received; `opened`: connections per station; `sources`: client
-    addresses. A test sets what it needs: `refuse` (HTTP status), `delay_s`, `silent` (answers nothing),
-    `drop_after` (ends a connection after so many CALLs, without an answer), `token_status`, `boot_status`,
-    `interval_s`, `answers` (by action), `greeting` (a CALL on every new connection)."""
+    addresses; `closed`: the close code of each connection that ended, None if there was none. A test sets
+    what it needs: `refuse` (HTTP status), `delay_s`, `silent` (answers nothing), `drop_after` (ends a
+    connection after so many CALLs, without an answer), `token_status`, `boot_status`, `interval_s`, `answers`
+    (by action), `greeting` (a CALL on every new connection)."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -45,6 +46,7 @@ class FakeCsms:
         self.answers: dict[str, Json] = {}
         self.greeting: tuple[str, Json] | None = None
         self.malformed = 0
+        self.closed: list[int | None] = []
         self._asked: dict[str, asyncio.Future[list[Any]]] = {}
         self._changed = asyncio.Event()
         self._server: Server | None = None
@@ -120,6 +122,7 @@ class FakeCsms:
         except ConnectionClosed:
             pass
         finally:
+            self.closed.append(ws.protocol.close_rcvd.code if ws.protocol.close_rcvd else None)
             if self.stations.get(station_id) is ws:
                 del self.stations[station_id]
             self._changed.set()

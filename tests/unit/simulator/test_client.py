@@ -105,6 +105,7 @@ async def test_goes_offline_on_purpose_and_comes_back() -> None:
         await csms.wait_for(lambda: csms.opened["CS%201"] == 2)
         answer = await csms.ask("CS%201", "GetLocalListVersion", {})
         assert answer[2] == {"versionNumber": 0}
+        assert csms.closed == [None]  # no close frame: the network was gone
 
 
 async def test_a_refusal_is_told_and_tried_again() -> None:
@@ -123,3 +124,4 @@ async def test_a_reset_closes_and_boots_again() -> None:
         assert (await csms.ask("CS%201", "Reset", {"type": "Immediate"}))[2] == {"status": "Accepted"}
         await csms.wait_for(lambda: len(csms.of("BootNotification")) == 2)
         assert csms.of("BootNotification")[1]["reason"] == "RemoteReset"
+        assert csms.closed == [1000]

@@ -46,6 +46,7 @@ def test_a_faithful_projection_breaks_nothing() -> None:
         ({**GOOD, "energyWh": "401"}, "energy is 200.5 Wh"),
         ({**GOOD, "energyWh": None}, "energy is 200.5 Wh"),
         ({**GOOD, "gaps": [1]}, "gaps are []"),
+        ({**GOOD, "conflicts": 1}, "1 conflicts"),
     ],
 )
 def test_an_unfaithful_projection_is_told_apart(projection: dict[str, Any] | None, complaint: str) -> None:

@@ -39,6 +39,8 @@ def test_a_change_waits_for_the_transaction_and_outlives_a_reboot() -> None:
     bench.do(PresentToken(1, TOKEN))
     bench.run(10)
     assert bench.ask("ChangeAvailability", {"operationalStatus": "Inoperative"}) == {"status": "Scheduled"}
+    bench.run(1)
+    assert bench.station.evse(1).operative
     bench.do(PresentToken(1, TOKEN))
     bench.do(Unplug(1))
     bench.run(1)

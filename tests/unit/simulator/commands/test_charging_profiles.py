@@ -58,6 +58,19 @@ def test_a_tx_profile_needs_its_transaction_and_ends_with_it() -> None:
     assert bench.station.profiles == ()
 
 
+def test_a_tx_profile_overrules_the_default_but_not_the_stations_maximum() -> None:
+    bench = charging()
+    transaction_id = bench.events[0]["transactionInfo"]["transactionId"]
+    own = profile(2, "TxProfile", 7_000, transactionId=transaction_id)
+    most = profile(3, "ChargingStationMaxProfile", 5_000)
+    for evse_id, installed, expected in ((1, profile(1), 6_000), (1, own, 7_000), (0, most, 5_000)):
+        assert (
+            bench.ask("SetChargingProfile", {"evseId": evse_id, "chargingProfile": installed})["status"] == "Accepted"
+        )
+        bench.run(1)
+        assert power(bench) == expected
+
+
 @pytest.mark.parametrize(
     ("evse_id", "bad"),
     [
