@@ -25,6 +25,7 @@ class Leases:
 
     def __init__(self) -> None:
         self._holders: dict[int, Holder] = {}
+        self._before: dict[int, Holder] = {}
 
     def apply(self, record: Record) -> None:
         """Fold one record. A claim on a slot that is held changes nothing."""
@@ -32,6 +33,8 @@ class Leases:
         held = self._holders.get(lease.slot)
         if lease.claim == 0:
             if held is None or held.until <= record.appended_at or held.gateway == lease.gateway:
+                if held is not None:
+                    self._before[lease.slot] = held
                 self._holders[lease.slot] = Holder(lease.slot, lease.gateway, record.position, lease.until)
         elif held is not None and held.claim == lease.claim and held.until > record.appended_at:
             until = record.appended_at if lease.released else lease.until
@@ -46,6 +49,13 @@ class Leases:
         """Whether this claim still holds its slot."""
         held = self.holder(slot, now)
         return held is not None and held.claim == claim
+
+    def over(self, slot: int, claim: int, at: int) -> bool:
+        """Whether this claim had ended by then. One that is not known any more ended long ago."""
+        for held in (self._holders.get(slot), self._before.get(slot)):
+            if held is not None and held.claim == claim:
+                return held.until <= at
+        return True
 
     def taken(self, now: int) -> frozenset[int]:
         """Slots that are held now."""

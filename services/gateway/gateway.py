@@ -114,6 +114,7 @@ class Gateway:
             hide_unknown=numbers.hide_unknown,
         )
         self._slots = Slots(log_, clock, name, numbers.slots, numbers.lease_ms, chance or random.SystemRandom())
+        self.hub.lease_until = lambda: self._slots.until
         self.stats.gauges.update(
             connections=lambda: len(self.hub.sessions),
             connections_held_back=lambda: len(self.hub.held_back),

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from services.gateway.appender import Appender
 from services.gateway.copies import Station, StationsCopy
 from services.gateway.domain.connection import (
     SERVICE_RESTART,
+    Ack,
     Append,
     CannotOpen,
     Connection,
@@ -90,6 +92,7 @@ class Hub:
         self.timed: set[Session] = set()
         self.held_back: set[Session] = set()
         self.holder: Holder | None = None
+        self.lease_until: Callable[[], int] = lambda: sys.maxsize
         self.draining = False
         self._opening: dict[str, _Opening] = {}
         self._handled: dict[tuple[int, str], None] = {}
@@ -223,12 +226,20 @@ class Hub:
         elif ack is None:
             self.appender.put(record, None, lambda: self.end(session, TOO_BIG, "too large for the log"))
         else:
-            connection, clock = session.connection, self.clock
             self.appender.put(
                 record,
-                lambda _: session.carry_out(connection.acknowledged(ack, clock())),
+                lambda _: self._acknowledged(session, ack),
                 lambda: self.end(session, TOO_BIG, "too large for the log"),
             )
+
+    def _acknowledged(self, session: Session, ack: Ack) -> None:
+        """The record is in the log. A command is written to the socket only while the slot is held: once the lease is
+        over, services may have judged by the receipts that were there then."""
+        now = self.clock()
+        if isinstance(ack, OutFrame) and now >= self.lease_until():
+            self.end(session, SERVICE_RESTART, "the gateway lost its slot")
+            return
+        session.carry_out(session.connection.acknowledged(ack, now))
 
     def _record(self, effect: Append) -> NewRecord:
         entry = effect.entry

@@ -77,6 +77,11 @@ class Slots:
             return holder
         raise NoFreeSlot(f"no slot of {self._slots} could be claimed in {attempts} attempts")
 
+    @property
+    def until(self) -> int:
+        """When the lease ends, by this gateway's clock (ms)."""
+        return self._until
+
     async def keep(self) -> None:
         """Renew until the slot is lost; raises SlotLost then."""
         period_ms = self._lease_ms // 3

@@ -29,7 +29,7 @@ from ocppcore.log import Log, LogReplaced, LogUnavailable, Membership, NewRecord
 from ocppcore.parking import RecordParked
 from ocppcore.rpc import CallError
 from ocppcore.seal import Seal
-from ocppcore.service import Aggregate, Drop, Follow, Lookup, Need, Operation, Outcome, Result, Service
+from ocppcore.service import Aggregate, Connection, Drop, Follow, Lookup, Need, Operation, Outcome, Result, Service
 from ocppcore.store import CellRow, CopyRow, Fenced, StateKey, Store, StoreUnavailable, TimerKey
 from ocppcore.wire import WireModel, encode
 
@@ -518,8 +518,10 @@ class Engine:
         yield request.id, known
 
     def _committed(self, batch: Batch, results: Sequence[tuple[str, Operation]]) -> None:
-        for state, (_, aggregate, _, _) in batch.changed.items():
+        for state, (cell_number, aggregate, _, _) in batch.changed.items():
             self._cache[state] = aggregate
+            if type(aggregate) is Connection:
+                self._sweeper.seen(cell_number, aggregate)
         for number, cell in batch.cells.items():
             owned = self._cells[number]
             owned.positions, owned.committed = cell.positions, dict(cell.positions)

@@ -19,6 +19,8 @@ from ocppcore.service import Aggregate, Connection, Link, Service
 from ocppcore.store import Store
 
 PAGE = 500
+GRACE_MS = 3000
+"""Gateways' clocks may be 2 s apart, and one writes to sockets until its lease ends: then every receipt is there."""
 A = TypeVar("A", bound=Aggregate)
 
 
@@ -52,6 +54,14 @@ class Sweeper:
         """A cell has a new owner: look at all its connections again."""
         self._swept.pop(cell, None)
 
+    def seen(self, cell: int, connection: Connection) -> None:
+        """A cell heard of a connection: maybe late, of a gateway that is gone already."""
+        if connection.connected and connection.claim and self._over(connection.slot, connection.claim):
+            self._swept.pop(cell, None)
+
+    def _over(self, slot: int, claim: int) -> bool:
+        return self._leases.over(slot, claim, self._clock() - GRACE_MS)
+
     async def run(self) -> None:
         """Watch leases for ever and sweep owned cells when the set of live ones has changed."""
         gateways = TopicPartition(topics.GATEWAYS, 0)
@@ -70,8 +80,8 @@ class Sweeper:
                     self._swept[cell] = live
 
     def _live(self) -> frozenset[tuple[int, int]]:
-        now = self._clock()
-        holders = (self._leases.holder(slot, now) for slot in self._leases.taken(now))
+        at = self._clock() - GRACE_MS
+        holders = (self._leases.holder(slot, at) for slot in self._leases.taken(at))
         return frozenset((holder.slot, holder.claim) for holder in holders if holder)
 
     async def _sweep(self, cell: int) -> bool:
@@ -93,7 +103,7 @@ class Sweeper:
                 self._request(station, link, now)
                 for station, data in page
                 for link in set(links(msgspec.json.decode(data, type=kind)))
-                if link.claim and not self._leases.live(link.slot, link.claim, now)
+                if link.claim and self._over(link.slot, link.claim)
             ]
             if lost:
                 await self._log.append(lost)
