@@ -7,14 +7,15 @@ caller brings. Both are a `System`: the same address book, the same key, the sam
 import asyncio
 import ctypes
 import os
-import pwd
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -58,16 +59,29 @@ def free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
+@contextmanager
+def temporary_directory(owner: int | None = None) -> Iterator[Path]:
+    """One that the database's own user can reach, also where we are root; `owner`: whose it is."""
+    place = Path(tempfile.mkdtemp(prefix="csms-", dir="/tmp"))
+    try:
+        place.chmod(0o711)
+        if owner is not None:
+            os.chown(place, owner, -1)
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
 @dataclass(eq=False)
 class Program:
-    """One `csms` process, with all its lives: what it says goes to one file. `user`: run as, where we are root."""
+    """One `csms` process, with all its lives: what it says goes to one file. `prefix`: a command that runs it."""
 
     name: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     output: Path
     http_port: int
-    user: str | None = None
+    prefix: tuple[str, ...] = ()
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
@@ -77,18 +91,14 @@ class Program:
     def start(self) -> None:
         """Start it; returns at once. It is asked to stop when the thread that started it ends."""
         assert not self.running, f"{self.name} runs already"
-        account = pwd.getpwnam(self.user) if self.user else None
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "csms.cli", *self.arguments],
+                [*self.prefix, sys.executable, "-m", "csms.cli", *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=dict(self.environment),
                 cwd=self.output.parent,
-                user=account.pw_uid if account else None,
-                group=account.pw_gid if account else None,
-                extra_groups=[] if account else None,
                 preexec_fn=_stop_with_parent if sys.platform == "linux" else None,
             )
 
@@ -237,13 +247,13 @@ class Routed(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-def embedded(directory: Path, *, user: str | None = None, **settings: str) -> System:
-    """`csms up` with its data and output in this directory; `user`: as whom, where we are root."""
+def embedded(directory: Path, *, prefix: tuple[str, ...] = (), **settings: str) -> System:
+    """`csms up` with its data and output in this directory; `prefix`: a command that runs it."""
     http, ocpp = free_ports(2)
     environment = _environment(directory, **settings) | {
         "CSMS_DATA": str(directory / "data"), "CSMS_HTTP_PORT": str(http), "CSMS_OCPP_PORT": str(ocpp),
     }  # fmt: skip
-    program = Program("up", ("up",), environment, directory / "up.log", http, user)
+    program = Program("up", ("up",), environment, directory / "up.log", http, prefix)
     address = f"http://{HOST}:{http}"
     return System(
         directory,

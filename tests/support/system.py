@@ -3,34 +3,17 @@
 `system` runs a test twice: on `csms up` (embedded) and on Kafka with a process for each service. Each is started once.
 """
 
-import os
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
-from csms.harness import System, embedded, on_kafka
+from csms.harness import System, embedded, on_kafka, temporary_directory
 from csms.kafka_broker import KafkaBroker
 from ocppcore.embedded import EmbeddedPostgres
-
-
-@contextmanager
-def directory(owner: int | None = None) -> Iterator[Path]:
-    """A temporary directory that the database's own user can reach, also where we are root; `owner`: whose."""
-    place = Path(tempfile.mkdtemp(prefix="csms-e2e-", dir="/tmp"))
-    try:
-        place.chmod(0o711)
-        if owner is not None:
-            os.chown(place, owner, -1)
-        yield place
-    finally:
-        shutil.rmtree(place)
 
 
 @asynccontextmanager
@@ -48,7 +31,7 @@ async def running(system: System) -> AsyncIterator[System]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def embedded_system() -> AsyncIterator[System]:
     """`csms up`, as the user who runs the tests."""
-    with directory() as place:
+    with temporary_directory() as place:
         async with running(embedded(place)) as system:
             yield system
 
@@ -56,7 +39,7 @@ async def embedded_system() -> AsyncIterator[System]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def kafka_system(kafka_broker: KafkaBroker) -> AsyncIterator[System]:
     """A process for each service, around the session's broker and a PostgreSQL of their own."""
-    with directory() as place:
+    with temporary_directory() as place:
         async with EmbeddedPostgres(place / "postgres", homes=place, restart=False) as database:
             made = on_kafka(place, kafka_broker.bootstrap, database.dsn, CSMS_NAMESPACE="e2e")
             async with running(made) as system:
