@@ -102,7 +102,7 @@ class Frames:
             finally:
                 await reader.close()
         complete = all(position >= ends[partition] for partition, position in at.items())
-        return Page(sorted(items, key=lambda item: item.at), at, complete)
+        return Page(sorted(items, key=_order), at, complete)
 
 
 async def _halve(reader: Reader, partition: TopicPartition, start: int, end: int, at: int) -> int:

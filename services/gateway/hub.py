@@ -238,7 +238,6 @@ class Hub:
         now = self.clock()
         if isinstance(ack, OutFrame) and now >= self.lease_until():
             self.end(session, SERVICE_RESTART, "the gateway lost its slot")
-            return
         session.carry_out(session.connection.acknowledged(ack, now))
 
     def _record(self, effect: Append) -> NewRecord:
