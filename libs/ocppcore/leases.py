@@ -57,6 +57,11 @@ class Leases:
                 return held.until <= at
         return True
 
+    def standing(self, at: int) -> frozenset[tuple[int, int]]:
+        """(slot, claim) of those that had not ended by then: it changes whenever `over` changes for one of them."""
+        held = (*self._holders.values(), *self._before.values())
+        return frozenset((one.slot, one.claim) for one in held if one.until > at)
+
     def taken(self, now: int) -> frozenset[int]:
         """Slots that are held now."""
         return frozenset(slot for slot, held in self._holders.items() if held.until > now)

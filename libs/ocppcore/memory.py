@@ -151,6 +151,7 @@ class MemoryReader:
     def __init__(self, cluster: MemoryCluster) -> None:
         self._cluster = cluster
         self._positions: dict[TopicPartition, int] = {}
+        self._turn = 0
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         self._positions = dict(positions)
@@ -177,7 +178,10 @@ class MemoryReader:
                 waiting[tp] = records[position : position + max_records]
         found: list[Record] = []
         share = max(1, max_records // max(1, len(waiting)))
-        for tp, records in waiting.items():
+        self._turn += 1
+        order = list(waiting)
+        for tp in [*order[self._turn % max(1, len(order)) :], *order[: self._turn % max(1, len(order))]]:
+            records = waiting[tp]
             part = records[: min(share, max_records - len(found))]
             if part:
                 found += part

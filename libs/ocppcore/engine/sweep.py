@@ -74,15 +74,10 @@ class Sweeper:
                 position = record.position + 1
             if position < end:
                 continue
-            live = self._live()
+            live = self._leases.standing(self._clock() - GRACE_MS)
             for cell in list(self._cells()):
                 if self._swept.get(cell) != live and await self._sweep(cell):
                     self._swept[cell] = live
-
-    def _live(self) -> frozenset[tuple[int, int]]:
-        at = self._clock() - GRACE_MS
-        holders = (self._leases.holder(slot, at) for slot in self._leases.taken(at))
-        return frozenset((holder.slot, holder.claim) for holder in holders if holder)
 
     async def _sweep(self, cell: int) -> bool:
         ends = await self._log.ends(
