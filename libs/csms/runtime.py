@@ -55,15 +55,16 @@ async def database(settings: BaseServiceSettings, *, embedded: bool) -> AsyncIte
 @asynccontextmanager
 async def open_log(settings: BaseServiceSettings, dsn: str) -> AsyncIterator[Log]:
     """The log that the settings name, with every topic declared."""
+    counts = topics.partition_counts(settings.partition_count, read(GatewaySettings).slots)
     log: Log
     if settings.log == "kafka":
-        log = KafkaLog(settings.kafka_bootstrap_servers, settings.namespace)
+        log = kafka = KafkaLog(settings.kafka_bootstrap_servers, settings.namespace)
+        declared = kafka.declare(counts, compacted=topics.COMPACTED, retention_days=topics.RETENTION_DAYS)
     else:
-        log = await PostgresLog.open(dsn, settings.namespace)
+        log = await PostgresLog.open(dsn, settings.namespace)  # it knows the retention of its topics
+        declared = log.declare(counts, compacted=topics.COMPACTED)
     try:
-        await log.declare(
-            topics.partition_counts(settings.partition_count, read(GatewaySettings).slots), compacted=topics.COMPACTED
-        )
+        await declared
         yield log
     finally:
         await log.close()

@@ -145,6 +145,9 @@ def partition_counts(cells: int, slots: int) -> dict[str, int]:
     return {topic.name: counts[topic.spread] for topic in TABLE}
 
 
+RETENTION_DAYS = {topic.name: topic.retention_days for topic in TABLE if topic.retention_days is not None}
+"""Topic -> days; topics that are not named are kept for ever, or compacted."""
+
 COMPACTED = frozenset(topic.name for topic in TABLE if topic.compacted)
 
 

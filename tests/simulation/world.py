@@ -1,8 +1,8 @@
 """All services, two gateways and model stations in one thread, on the in-memory log, in virtual time, under faults.
 
 Every process is a task with its own handle on the log; a crash cancels it in the middle of whatever it awaits, with its
-handle closed first, so that nothing it would still do on the way out happens. What survives is what a real crash leaves:
-the log (`MemoryCluster`) and the services' tables (`MemoryTables`).
+handle closed first, so that nothing it would still do on the way out happens. What survives is what a real crash
+leaves: the log (`MemoryCluster`) and the services' tables (`MemoryTables`).
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from ocppcore.credentials import hash_generated
 from ocppcore.engine.loop import Engine, EngineSettings
 from ocppcore.engine.step import Work
 from ocppcore.envelope import Request, request_record
+from ocppcore.errors import CsmsError
 from ocppcore.memory import MemoryCluster, MemoryLog, MemoryMembership, MemoryStore, MemoryTables
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.seal import Seal
@@ -238,7 +239,9 @@ class World:
         def make(log: MemoryLog) -> SimEngine:
             made: list[SimEngine] = []
             store = SimStore(self.tables[name], self, lambda: made[0])
-            settings = EngineSettings(partitions=CELLS, reopen_after_s=0.5)
+            settings = EngineSettings(
+                partitions=CELLS, reopen_after_s=0.5, suspect_times_max=10**6
+            )  # deaths are chance
             engine = SimEngine(
                 self.definitions[name], log, store, clock=self.clock, seal=Seal(KEY, "parked"), settings=settings
             )
@@ -271,7 +274,7 @@ class World:
                 if not isinstance(admitted, Station):
                     return None
                 session = await gateway.connect(admitted, station.identity, "ocpp2.0.1", 1, Transport(link))
-        except (TimeoutError, Exception):
+        except (TimeoutError, CsmsError):  # what a dying gateway says
             return None
         if not isinstance(session, Session):
             return None
