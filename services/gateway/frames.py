@@ -123,7 +123,13 @@ async def _halve(reader: Reader, partition: TopicPartition, start: int, end: int
     return low
 
 
+def _order(item: Item) -> tuple[int, int]:
+    """By time; within a millisecond a command comes before what came of it, a reply after its CALL."""
+    return item.at, 0 if item.kind == "command" else 2 if item.kind == "reply" else 1
+
+
 def item_of(record: Record) -> Item | None:
+    """A record of a frames topic or of `ocpp.outbound`, as people may see it; None for one that cannot be read."""
     try:
         if record.topic == topics.OUTBOUND:
             out = parse_outbound(record)

@@ -89,8 +89,8 @@ class Hub:
         self.stats = Stats()
         self.appender = Appender(log_, self.stats, append_bytes_max, self._on_room)
         self.sessions: dict[str, Session] = {}
-        self.timed: set[Session] = set()
-        self.held_back: set[Session] = set()
+        self.timed: dict[Session, None] = {}
+        self.held_back: dict[Session, None] = {}
         self.holder: Holder | None = None
         self.lease_until: Callable[[], int] = lambda: sys.maxsize
         self.draining = False
@@ -176,8 +176,8 @@ class Hub:
         key = session.station.station
         if self.sessions.get(key) is session:
             del self.sessions[key]
-        self.timed.discard(session)
-        self.held_back.discard(session)
+        self.timed.pop(session, None)
+        self.held_back.pop(session, None)
         self.stats.closed[str(code)] += 1
         self._ended.set()
         session.carry_out(session.connection.ended(self.clock()))
@@ -324,7 +324,9 @@ class Hub:
     def tick(self) -> None:
         """Look at every connection that waits for something."""
         now = self.clock()
-        self.timed = {session for session in list(self.timed) if session.tick(now)}
+        for session in list(self.timed):
+            if not session.tick(now):
+                self.timed.pop(session, None)
 
 
 _CLOSED: Final = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the gateway is stopping or has no slot")

@@ -27,12 +27,15 @@ class Transport(Protocol):
 
 
 class Host(Protocol):
-    """What a session needs of the hub. `timed`: sessions to tick; `held_back`: not read until the log has room."""
+    """What a session needs of the hub. `timed`: sessions to tick; `held_back`: not read until the log has room.
+
+    Both keep the order of entry, so that a simulated run is the same every time.
+    """
 
     clock: Clock
     stats: Stats
-    timed: set["Session"]
-    held_back: set["Session"]
+    timed: dict["Session", None]
+    held_back: dict["Session", None]
 
     @property
     def full(self) -> bool: ...
@@ -120,7 +123,7 @@ class Session:
         connection = self.connection
         if not self._timed and connection.wake_at is not None:
             self._timed = True
-            host.timed.add(self)
+            host.timed[self] = None
         if self._paused is connection.reading or host.full:
             self.look_at_reading()
 
@@ -135,4 +138,4 @@ class Session:
             self._paused = True
             self.transport.pause()
         if full:
-            self._host.held_back.add(self)
+            self._host.held_back[self] = None

@@ -291,9 +291,9 @@ async def test_a_station_s_calls_without_answer_are_forgotten_by_the_clock():
 
         await rig.until(lambda: len(rig.frames()) == 2)
         gateway.hub.tick()
-        assert gateway.hub.timed == {session}
+        assert list(gateway.hub.timed) == [session]
         session.ended()
-        assert gateway.hub.timed == set()
+        assert not gateway.hub.timed
 
 
 async def test_a_log_that_falls_behind_stops_the_reading_of_sockets_until_it_has_caught_up():
@@ -310,12 +310,12 @@ async def test_a_log_that_falls_behind_stops_the_reading_of_sockets_until_it_has
         rig.cluster.interrupt = hold
         session.receive(call("1", "DataTransfer", {"data": "x" * 20_000}))
         assert not wire.reading
-        assert gateway.hub.held_back == {session}
+        assert list(gateway.hub.held_back) == [session]
 
         rig.cluster.interrupt = None
         released.set()
         await rig.until(lambda: wire.reading)
-        assert gateway.hub.held_back == set()
+        assert not gateway.hub.held_back
 
 
 async def test_a_drain_answers_what_is_in_flight_closes_with_1012_and_frees_the_slot():
