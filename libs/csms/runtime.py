@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from csms import houses
 from csms.administrator import put_in_force
+from csms.watchdog import watchdog
 from ocppcore import telemetry, topics
 from ocppcore.clock import system_clock
 from ocppcore.embedded import EmbeddedPostgres
@@ -151,6 +152,10 @@ class Process:
     async def serve(self) -> None:
         """Run everything; on `stop` the gateway drains first, then the rest ends. Errors come as an ExceptionGroup."""
         server = _server(self)
+        async with watchdog(self.env.settings.hang_s):
+            await self._serve(server)
+
+    async def _serve(self, server: uvicorn.Server) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.key_ring.run(), name="keys")]
             tasks += [group.create_task(_run(hosted), name=hosted.name) for hosted in self.hosted]

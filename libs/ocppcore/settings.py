@@ -101,6 +101,9 @@ class BaseServiceSettings(BaseSettings):
     http_wait_s: float = fixed(
         "CSMS_HTTP_WAIT_S", "How long a write waits for its outcome before it answers 202", default=10.0, ge=0, le=60
     )
+    hang_s: float = fixed(
+        "CSMS_HANG_S", "A process whose event loop stands still for this long ends itself", default=60.0, ge=1, le=3600
+    )
     log_level: Literal["debug", "info", "warning", "error"] = fixed(
         "CSMS_LOG_LEVEL", "Least level of what is logged", default="info"
     )
