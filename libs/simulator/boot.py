@@ -37,7 +37,7 @@ class Boot:
             "firmwareVersion": station.firmware,
         }
         payload = {"reason": self._reason, "chargingStation": about}
-        station.put(OutCall(Kind.BOOT, "BootNotification", payload))
+        station.calls.put(OutCall(Kind.BOOT, "BootNotification", payload))
 
     def triggered(self) -> None:
         """TriggerMessage(BootNotification) (B02.FR.04)."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from . import commands, frames
 from .actions import Actions
-from .answers import check_answer, register_of
 from .boot import Boot
+from .calls import Calls
 from .config import StationConfig
 from .desk import AuthorizationDesk
 from .device_model import DeviceModel, Key, layout
@@ -33,11 +33,7 @@ from .inputs import (
 )
 from .link import Link, LinkState
 from .notes import (
-    CallAnswered,
-    CallFailed,
-    CallLost,
     CommandAnswered,
-    EventAcknowledged,
     FaultInjected,
     Note,
     PromiseBroken,
@@ -57,10 +53,10 @@ class Station:
 
     __slots__ = (
         "_actions",
-        "_ids",
         "_timers",
         "books",
         "boot",
+        "calls",
         "config",
         "desk",
         "drivers",
@@ -68,6 +64,7 @@ class Station:
         "fault_rng",
         "finishing",
         "firmware",
+        "ids",
         "link",
         "model",
         "now",
@@ -84,7 +81,7 @@ class Station:
         self.now = now_ms
         self.world_rng = Rng(config.seed, config.station_id, "world")
         self.fault_rng = Rng(config.seed, config.station_id, "faults")
-        self._ids = Rng(config.seed, config.station_id, config.run)
+        self.ids = Rng(config.seed, config.station_id, config.run)
         self._timers: dict[tuple[str, int], int] = {("dial", 0): now_ms}
         self._actions = Actions()
         self.model = DeviceModel(layout(config.evses, config.connectors, config.max_power_w), self._live_value)
@@ -98,6 +95,7 @@ class Station:
         self.link = Link()
         self.outbox = Outbox(config.queue_limit)
         self.registration = Registration.NONE
+        self.calls = Calls(self)
         self.boot = Boot(self)
         self.desk = AuthorizationDesk(self)
         self.profiles: tuple[Installed, ...] = ()
@@ -138,7 +136,7 @@ class Station:
                 self._finish()
             case Wake():
                 pass
-        self._send()
+        self.calls.pump()
         actions.wake_at = min(self._timers.values(), default=None)
         return actions
 
@@ -191,9 +189,9 @@ class Station:
                 self.link.state = LinkState.DIALLING
                 self._actions.connect = True
             case "call-timeout":
-                self._call_timed_out()
+                self.calls.timed_out()
             case "retry":
-                pass  # `_send` looks again
+                pass  # the next pump looks again
             case "boot":
                 self.boot.send()
             case "reboot":
@@ -245,12 +243,8 @@ class Station:
 
     def _lost_connection(self) -> None:
         self.link.lost(self.now)
-        self.clear_timer("call-timeout", 0)
         self.clear_timer("heartbeat", 0)
-        for lost in self.outbox.went_offline():
-            if lost.message_id:
-                self.note(CallLost(lost.action, lost.message_id))
-            self._not_taken(lost)
+        self.calls.connection_lost()
         self.desk.connection_lost()
 
     def hang_up(self) -> None:
@@ -280,20 +274,22 @@ class Station:
         for driver in self.drivers.values():
             driver.finish()
 
-    # -- CALLs of the station
+    # -- for its parts and for the handlers in `commands`
 
     def note(self, note: Note) -> None:
+        """Tells the surroundings."""
         self._actions.notes.append(note)
 
-    def put(self, call: OutCall) -> None:
-        self._actions.notes.extend(self.outbox.put(call))
+    def write(self, frame: bytes) -> None:
+        """Sends a frame now."""
+        self._actions.frames.append(frame)
 
     def send(self, action: str, payload: Json, *, triggered: bool = False, purpose: Purpose = NOTHING) -> bool:
         """Queues a CALL that is no transaction event. False, and nothing sent, while the station may not
         (offline, or not registered and not asked by the CSMS)."""
         if not self.link.up or (not triggered and self.registration is not Registration.ACCEPTED):
             return False
-        self.put(OutCall(Kind.TRIGGERED if triggered else Kind.NORMAL, action, payload, purpose))
+        self.calls.put(OutCall(Kind.TRIGGERED if triggered else Kind.NORMAL, action, payload, purpose))
         return True
 
     def send_event(self, evse: Evse, payload: Json) -> None:
@@ -305,49 +301,7 @@ class Station:
                 self.set_timer("offline", 0, self._offline_ms())
         if not self.link.up:
             payload["offline"] = True
-        self.put(OutCall(Kind.TRANSACTION, "TransactionEvent", payload, Purpose("event", evse.id)))
-
-    def _send(self) -> None:
-        if not self.link.up:
-            return
-        if self.outbox.flying is None:
-            call = self.outbox.next(self.now, self.registration, self._ids.uuid())
-            if call is not None:
-                head = (call.message_id.encode(), call.action.encode(), call.body)
-                self._actions.frames.append(b'[2,"%b","%b",%b]' % head)
-                self.set_timer("call-timeout", 0, self.config.message_timeout_ms)
-        retry_at = self.outbox.wake_at(self.registration)
-        if retry_at is not None:
-            self.set_timer("retry", 0, retry_at - self.now)
-
-    def _call_timed_out(self) -> None:
-        call = self.outbox.flying
-        if call is not None:
-            self.outbox.remember_late(call.message_id)
-            self._fail(call, "Timeout", f"no answer within {self.config.message_timeout_ms} ms")
-
-    def _fail(self, call: OutCall, code: str, description: str) -> None:
-        """The CSMS did not take a CALL (E13)."""
-        not_registered = code == "SecurityError" and call.kind is not Kind.BOOT
-        explained = not_registered or call.kind in (Kind.TRANSACTION, Kind.BOOT)
-        self.note(CallFailed(call.action, call.message_id, code, description, explained))
-        self.clear_timer("call-timeout", 0)
-        attempts = self.model.integer("OCPPCommCtrlr", "MessageAttempts", "TransactionEvent")
-        interval_s = self.model.integer("OCPPCommCtrlr", "MessageAttemptInterval", "TransactionEvent")
-        dropped = self.outbox.failed(self.now, attempts, interval_s * 1000, counts=not not_registered)
-        self._actions.notes.extend(dropped)
-        if not_registered:
-            self.boot.no_longer_accepted()
-        if call.kind is Kind.BOOT:
-            self.boot.again_after(0)
-        self._not_taken(call)
-        if call.purpose.name == "authorize":
-            self.desk.decide_locally(call.purpose.evse_id)
-
-    def _not_taken(self, call: OutCall) -> None:
-        """A StatusNotification got lost: the next occasion reports that connector again."""
-        if call.action == "StatusNotification" and call.kind is not Kind.REPEAT:
-            self.evse(call.payload["evseId"]).reported.pop(call.payload["connectorId"], None)
+        self.calls.put(OutCall(Kind.TRANSACTION, "TransactionEvent", payload, Purpose("event", evse.id)))
 
     # -- frames from the CSMS
 
@@ -359,24 +313,12 @@ class Station:
             case frames.Call():
                 self._command(frame)
             case frames.CallResult(message_id, payload):
-                call = self._open_call(message_id)
-                if call is not None:
-                    self._answered(call, payload)
+                self.calls.result(message_id, payload)
             case frames.CallError(message_id, code, description):
-                call = self._open_call(message_id)
-                if call is not None:
-                    self._fail(call, code, description)
+                self.calls.error(message_id, code, description)
             case frames.Malformed(message_id, code, why):
                 self.note(PromiseBroken(f"sent a frame that is no RPC message: {why}"))
-                self._actions.frames.append(frames.error(message_id, code, why))
-
-    def _open_call(self, message_id: str) -> OutCall | None:
-        call = self.outbox.flying
-        if call is not None and call.message_id == message_id:
-            return call
-        if not self.outbox.is_late(message_id):
-            self.note(PromiseBroken(f"answered a CALL that is not open: {message_id}"))
-        return None
+                self.write(frames.error(message_id, code, why))
 
     def _command(self, call: frames.Call) -> None:
         """A CALL of the CSMS: the answer first, then what follows from it."""
@@ -395,61 +337,14 @@ class Station:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self._refuse(call, "FormatViolation", f"{call.action}: {error!r}")
             return
-        self._actions.frames.append(frames.result(call.message_id, answer.payload))
+        self.write(frames.result(call.message_id, answer.payload))
         self.note(CommandAnswered(call.action, call.message_id, str(answer.payload.get("status", ""))))
         if answer.then is not None:
             answer.then()
 
     def _refuse(self, call: frames.Call, code: str, description: str) -> None:
-        self._actions.frames.append(frames.error(call.message_id, code, description))
+        self.write(frames.error(call.message_id, code, description))
         self.note(CommandAnswered(call.action, call.message_id, code))
-
-    def _answered(self, call: OutCall, payload: Json) -> None:
-        wrong = check_answer(call.action, call.payload, payload)
-        if wrong is not None:
-            self.note(PromiseBroken(f"{call.action}: {wrong}"))
-            self._fail(call, "FormatViolation", wrong)
-            return
-        self.clear_timer("call-timeout", 0)
-        self.outbox.answered()
-        self.note(CallAnswered(call.action, call.message_id, self.now - call.sent_at))
-        if call.action == "TransactionEvent":
-            self._acknowledged(call)
-        if call.kind is Kind.REPEAT:
-            return
-        match call.action:
-            case "BootNotification":
-                self.boot.answered(payload)
-            case "Authorize":
-                self.desk.answered(call.purpose.evse_id, payload["idTokenInfo"])
-            case "TransactionEvent":
-                self.desk.event_answered(call, payload.get("idTokenInfo"))
-        self._maybe_repeat(call)
-
-    def _acknowledged(self, call: OutCall) -> None:
-        event = call.payload
-        offline, repeat = event.get("offline", False), call.kind is Kind.REPEAT
-        self.note(
-            EventAcknowledged(
-                transaction_id=call.transaction_id,
-                seq_no=event["seqNo"],
-                event_type=event["eventType"],
-                digest=call.digest,
-                message_id=call.message_id,
-                register_wh=register_of(event),
-                offline=offline,
-                repeat=repeat,
-            )
-        )
-
-    def _maybe_repeat(self, call: OutCall) -> None:
-        """A fault: the same bytes again, under the old id or a new one."""
-        chance = self.config.faults.duplicates
-        if not chance or self.finishing or call.kind is Kind.BOOT or not self.fault_rng.chance(chance):
-            return
-        self.note(FaultInjected("duplicate"))
-        repeat_id = call.message_id if self.fault_rng.chance(0.5) else ""
-        self.put(OutCall(Kind.REPEAT, call.action, call.payload, body=call.body, repeat_id=repeat_id))
 
     # -- what an EVSE needs (`evse.Host`) and what a driver does (`drivers.Hands`)
 
@@ -480,7 +375,7 @@ class Station:
         return self.send("StatusNotification", payload, triggered=triggered)
 
     def new_transaction_id(self) -> str:
-        return self._ids.uuid()
+        return self.ids.uuid()
 
     def power_limit_w(self, evse: Evse) -> float:
         most = float(self.config.max_power_w)

@@ -23,7 +23,7 @@ async def simulate(csms: FakeCsms, **options: Any) -> tuple[Outcome, str]:
 async def test_a_good_csms_keeps_its_promises_and_the_journal_has_every_event(tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     async with FakeCsms() as csms:
-        (summary, code), out = await simulate(csms, duration_s=3.0, journal=journal)
+        (summary, code), out = await simulate(csms, duration_s=2.0, journal=journal)
         assert code == KEPT, summary.broken
         assert "All promises were kept" in out
         assert summary.transactions > 0
@@ -41,7 +41,7 @@ async def test_a_good_csms_keeps_its_promises_and_the_journal_has_every_event(tm
 async def test_all_faults_together_lose_nothing() -> None:
     async with FakeCsms() as csms:
         faults = ("offline", "duplicates", "reconnect-storm")
-        (summary, code), _ = await simulate(csms, duration_s=5.0, faults=faults)
+        (summary, code), _ = await simulate(csms, duration_s=4.0, faults=faults)
         assert code == KEPT, summary.broken
         assert set(summary.faults) == {"offline", "duplicate", "reconnect"}
         assert max(csms.opened.values()) > 1
@@ -54,7 +54,7 @@ async def test_all_faults_together_lose_nothing() -> None:
 async def test_a_csms_that_does_not_judge_the_token_breaks_a_promise() -> None:
     async with FakeCsms() as csms:
         csms.answers["TransactionEvent"] = {}
-        (summary, code), out = await simulate(csms, duration_s=2.0, drain_s=1.0)
+        (summary, code), out = await simulate(csms, duration_s=1.0, drain_s=0.5)
         assert code == BROKEN
         assert any("idTokenInfo" in line for line in summary.broken)
         assert "broken:" in out
