@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ocppcore.actions import ACTIONS, FROM_STATION, owned_by
+from csms import houses
+from ocppcore.actions import ACTIONS, FROM_STATION, OWNER, owned_by, request_type
+from ocppcore.settings import Keys
 from ocppcore.topics import SERVICES
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +59,24 @@ def test_each_action_has_a_test_that_names_it() -> None:
         path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)
     )
     assert [name for name in ACTIONS if not re.search(rf"\b({name}(Request)?|{snake_case(name)})\b", tests)] == []
+
+
+def test_all_services_together_handle_each_action_from_stations_once_and_in_its_owner() -> None:
+    """As production assembles them: what the engine finds, not what a file says."""
+    handled = [
+        (action, service, handler.request)
+        for service in SERVICES
+        for action, handler in houses.definition(service, Keys(b"p" * 32, b"w" * 32)).actions.items()
+    ]
+    wanted = [(action, OWNER[action], request_type(action)) for action in FROM_STATION]
+    assert sorted(handled, key=str) == sorted(wanted, key=str)
+
+
+def test_each_action_from_stations_has_a_unit_test_in_its_owners_house() -> None:
+    def tests(service: str) -> str:
+        return "\n".join(
+            path.read_text(encoding="utf-8") for path in (ROOT / "tests/unit" / service).rglob("test_*.py")
+        )
+
+    said = {service: tests(service) for service in SERVICES}
+    assert [action for action in sorted(FROM_STATION) if f'"{action}"' not in said[OWNER[action]]] == []
