@@ -215,8 +215,16 @@ class _Jars:
         return [self._java, "-XX:+UseSerialGC", "-XX:-UsePerfData", quiet, "-cp", f"{self._jars}{os.sep}*", *arguments]
 
     async def _format(self) -> None:
+        # Joined with "=": it may begin with a hyphen, which would read as another option.
         cluster_id = urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c", str(self._properties)]
+        tool = [
+            "kafka.tools.StorageTool",
+            "format",
+            "--standalone",
+            f"--cluster-id={cluster_id}",
+            "-c",
+            str(self._properties),
+        ]
         process = await asyncio.create_subprocess_exec(
             *self._command("-XX:TieredStopAtLevel=1", *tool),
             stdin=subprocess.DEVNULL,
