@@ -36,6 +36,9 @@ class Leases:
                 if held is not None:
                     self._before[lease.slot] = held
                 self._holders[lease.slot] = Holder(lease.slot, lease.gateway, record.position, lease.until)
+        elif held is None and not lease.released:
+            # The claim itself was compacted away: its renewal is all that is left of it.
+            self._holders[lease.slot] = Holder(lease.slot, lease.gateway, lease.claim, lease.until)
         elif held is not None and held.claim == lease.claim and held.until > record.appended_at:
             until = record.appended_at if lease.released else lease.until
             self._holders[lease.slot] = Holder(lease.slot, held.gateway, held.claim, until)

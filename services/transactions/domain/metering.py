@@ -5,10 +5,11 @@ one for each of several phases, their sum. Digits stay decimal; kWh and multipli
 """
 
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
-from ocppcore.clock import from_rfc3339
 from ocppcore.contracts.transactions import Register
+from ocppcore.wire import read_number
+from services.transactions.domain.said import MeterValue, SampledValue, milliseconds
 
 MEASURAND = "Energy.Active.Import.Register"
 RANKS = {"Transaction.Begin": 0, "Transaction.End": 2}
@@ -17,21 +18,21 @@ EXPONENT_MAX = 12
 """Multipliers beyond ten to this power are absurd for an energy and leave the reading out of the sum."""
 
 
-def registers(meter_values: Sequence[dict[str, object]]) -> list[Register]:
-    """The energy readings of a `meterValue` list (plain JSON, numbers as Decimal), in their order."""
+def registers(meter_values: Sequence[MeterValue]) -> list[Register]:
+    """The energy readings of a `meterValue` list, in their order."""
     found = []
     for index, meter_value in enumerate(meter_values):
-        wh, context = _energy(meter_value)
+        wh, context = _energy(meter_value.sampledValue)
         if wh is not None:
-            at = from_rfc3339(str(meter_value["timestamp"]))
+            at = milliseconds(meter_value.timestamp)
             found.append(Register(RANKS.get(context, 1), index, at, format(wh, "f")))
     return found
 
 
 def first_and_last(found: Sequence[Register]) -> tuple[Register | None, Register | None]:
     """The reading that opens and the one that closes what these say."""
-    if not found:
-        return None, None
+    if len(found) < 2:
+        return (found[0], found[0]) if found else (None, None)
     return min(found, key=_place), max(found, key=_place)
 
 
@@ -39,32 +40,28 @@ def _place(register: Register) -> tuple[int, int]:
     return register.rank, register.index
 
 
-def _energy(meter_value: dict[str, object]) -> tuple[Decimal | None, str]:
+def _energy(samples: Sequence[SampledValue]) -> tuple[Decimal | None, str]:
     phases, context = Decimal(0), ""
     any_phase = False
-    samples = meter_value["sampledValue"]
-    assert isinstance(samples, list)
     for sample in samples:
-        if sample.get("measurand", MEASURAND) != MEASURAND or sample.get("location", "Outlet") != "Outlet":
+        if sample.measurand != MEASURAND or sample.location != "Outlet":
             continue
         wh = _in_wh(sample)
         if wh is None:
             continue
-        context = sample.get("context", "Sample.Periodic")
-        if "phase" not in sample:
+        context = sample.context
+        if sample.phase is None:
             return wh, context
         phases += wh
         any_phase = True
     return (phases if any_phase else None), context
 
 
-def _in_wh(sample: dict[str, object]) -> Decimal | None:
-    unit = sample.get("unitOfMeasure", {})
-    assert isinstance(unit, dict)
-    per_unit, exponent = PER_UNIT.get(unit.get("unit", "Wh")), unit.get("multiplier", 0)
+def _in_wh(sample: SampledValue) -> Decimal | None:
+    value, unit = read_number(sample.value), sample.unitOfMeasure
+    if unit is None:
+        return value
+    per_unit, exponent = PER_UNIT.get(unit.unit), unit.multiplier
     if per_unit is None or abs(exponent) > EXPONENT_MAX:
         return None
-    try:
-        return Decimal(str(sample["value"])).scaleb(int(exponent)) * per_unit
-    except InvalidOperation:
-        return None
+    return value if exponent == 0 and unit.unit == "Wh" else value.scaleb(exponent) * per_unit

@@ -55,7 +55,8 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     ended: tuple[int, int] | None = None
     stopped_reason: str = ""
     charging_state: Said | None = None
-    evse: tuple[int, int, int | None] | None = None
+    evse: tuple[int, int] | None = None
+    connector: tuple[int, int] | None = None
     token: tuple[int, str, str] | None = None
     remote_start_id: tuple[int, int] | None = None
     reservation_id: tuple[int, int] | None = None
@@ -208,9 +209,6 @@ def _merge(before: Transaction, event: TransactionEvent) -> Transaction:
     charging = before.charging_state
     if event.charging_state and (charging is None or seq > charging.seq_no):
         charging = Said(seq, event.charging_state)
-    evse = before.evse
-    if event.evse_id is not None and (evse is None or seq < evse[0]):
-        evse = (seq, event.evse_id, event.connector_id)
     token = before.token
     if event.token and (token is None or seq < token[0]):
         token = (seq, event.token, event.token_type)
@@ -224,7 +222,8 @@ def _merge(before: Transaction, event: TransactionEvent) -> Transaction:
         ended=ended,
         stopped_reason=reason,
         charging_state=charging,
-        evse=evse,
+        evse=_earliest(before.evse, seq, event.evse_id),
+        connector=_earliest(before.connector, seq, event.connector_id),
         token=token,
         remote_start_id=_earliest(before.remote_start_id, seq, event.remote_start_id),
         reservation_id=_earliest(before.reservation_id, seq, event.reservation_id),
@@ -264,7 +263,7 @@ def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterab
         held.transaction_id,
         held.state,
         held.evse[1] if held.evse else None,
-        held.evse[2] if held.evse else None,
+        held.connector[1] if held.connector else None,
         held.started[1] if held.started else None,
         held.ended[1] if held.ended else None,
         held.charging_state.value if held.charging_state else None,

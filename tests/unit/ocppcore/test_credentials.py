@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from ocppcore import credentials
 
 KEY = b"k" * 32

@@ -121,6 +121,13 @@ def test_late_events_amend_and_never_reopen(world: World) -> None:
     assert (found["state"], found["energy_wh"], found["gaps"], found["offline"]) == ("ended", "20.0", "[[1,2]]", True)
 
 
+@pytest.mark.requirement("E01.FR.08")
+def test_the_connector_may_be_told_later_than_the_evse(world: World) -> None:
+    send(world, "Started", 0, evse={"id": 1})
+    send(world, "Updated", 1, evse={"id": 1, "connectorId": 2})
+    assert (row(world)["evse_id"], row(world)["connector_id"]) == (1, 2)
+
+
 def test_a_second_ended_is_one_end(world: World) -> None:
     send(world, "Ended", 3, info={"stoppedReason": "Local"})
     send(world, "Ended", 4, info={"stoppedReason": "PowerLoss"})
