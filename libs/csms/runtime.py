@@ -216,7 +216,10 @@ async def open_process(
 ) -> AsyncIterator[Process]:
     """Everything that `names` (services, `gateway`) need, opened; not yet running. `admin`: see `Process`."""
     held = keys(settings, make=embedded)
-    async with database(settings, embedded=embedded) as dsn, open_log(settings, dsn) as log:
+    # A gateway holds sockets, nothing else: alone on Kafka it has no database.
+    rows = settings.log == "postgres" or any(name != houses.GATEWAY for name in names)
+    reaching = database(settings, embedded=embedded) if rows else contextlib.nullcontext("")
+    async with reaching as dsn, open_log(settings, dsn) as log:
         await check_keys(log, held)
         registry = telemetry.new_registry()
         key_ring = KeyRing(log, settings.partition_count)
