@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
-from pydantic import BaseModel
 
 from ocppcore import topics
 from ocppcore.envelope import Frame, Receipt
@@ -39,6 +38,7 @@ from ocppcore.service import (
     assemble,
 )
 from ocppcore.store import Delete, Table, Upsert, Value
+from ocppcore.wire import WireModel, encode
 
 NOW = 1_700_000_000_000
 """2023-11-14T22:13:20Z, the clock of a new world."""
@@ -112,15 +112,12 @@ class World:
         else:
             self._copies[topic, key] = (msgspec.json.encode(value), position)
 
-    def call(self, action: str, payload: Mapping[str, object] | BaseModel, *, station: str = "CS-1",
+    def call(self, action: str, payload: Mapping[str, object] | WireModel, *, station: str = "CS-1",
              epoch: int = 1, actor: str = "") -> Outcome:  # fmt: skip
         """A station sends this CALL; its events are folded."""
         handler = self.service.actions[action]
-        if isinstance(payload, BaseModel):
-            request, raw = payload, payload.model_dump_json().encode()
-        else:
-            raw = json.dumps(payload).encode()
-            request = handler.request.model_validate_json(raw)
+        raw = encode(payload) if isinstance(payload, WireModel) else json.dumps(payload).encode()
+        request = handler.body(raw)
         key = topics.normalise(station)
         view = self._view(handler.needs(request, key), handler.lookups(request, key))
         outcome = handler.handle(request, view, self.context(station=station, epoch=epoch, actor=actor, payload=raw))
@@ -138,7 +135,8 @@ class World:
         due = self.timers.pop((name, subject))
         assert due <= self.now, f"timer {name} {subject} is due at {due}, now is {self.now}"
         handler = next(timer for timer in self.service.timers.values() if timer.name == name)
-        return self._take(handler.handle(subject, self._view(handler.needs(subject)), self.context(station=subject)))
+        context = self.context(station=subject.partition("/")[0])
+        return self._take(handler.handle(subject, self._view(handler.needs(subject)), context))
 
     def connect(self, station: str = "CS-1", *, epoch: int = 1, connected: bool = True) -> list[Outcome]:
         """The station's newest connection came (or, `connected` False, went); all handlers hear of it."""
