@@ -72,7 +72,8 @@ def _integer(value: object) -> int:
     raise PydanticCustomError("integer_range", "Input should be a 32 bit integer")
 
 
-def _number(value: object) -> Decimal:
+def read_number(value: object) -> Decimal:
+    """A JSON number with its digits, at most 36; raises ValueError (pydantic's) for what no field of OCPP takes."""
     kind = type(value)
     if kind is Decimal or kind is int:
         number = _NUMBER.create_decimal(value)  # type: ignore[arg-type]
@@ -85,7 +86,8 @@ def _number(value: object) -> Decimal:
     raise PydanticCustomError("number_range", "Input should be a finite number below 1e18")
 
 
-def _date_time(value: object) -> datetime:
+def read_date_time(value: object) -> datetime:
+    """A date-time of RFC 3339 in UTC; raises ValueError (pydantic's) for anything else."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise PydanticKnownError("timezone_aware")
@@ -113,7 +115,7 @@ Integer = Annotated[
 
 Number = Annotated[
     Decimal,
-    PlainValidator(_number),
+    PlainValidator(read_number),
     PlainSerializer(float, return_type=float, when_used="json"),
     WithJsonSchema({"type": "number"}),
 ]
@@ -121,7 +123,7 @@ Number = Annotated[
 
 DateTime = Annotated[
     datetime,
-    PlainValidator(_date_time),
+    PlainValidator(read_date_time),
     PlainSerializer(_write_date_time, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]

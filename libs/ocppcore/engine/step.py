@@ -29,7 +29,6 @@ from ocppcore.service import (
     Service,
     View,
 )
-from ocppcore.wire import decode
 
 TICK = "csms.tick.v1"
 OPERATION_KEPT_MS = 24 * 3600 * 1000
@@ -97,7 +96,7 @@ def _prepare_call(service: Service, work: Work, call: Call) -> None:
         work.refusal = CallError(call.message_id, rpc.ErrorCode.NOT_SUPPORTED, f"{call.action} is not handled here")
         return
     try:
-        work.body = decode(handler.request, call.payload)
+        work.body = handler.body(call.payload)
     except ValidationError as error:
         work.refusal = errors.to_call_error(call.message_id, error)
         return

@@ -16,6 +16,7 @@ from ocppcore.contracts.transactions import (
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Outcome
 from ocppcore.wire import encode
+from services.transactions.domain.metering import first_and_last, registers
 from services.transactions.domain.transaction import TRANSACTIONS, SeqPage
 from services.transactions.service import parts
 from tests.support.given import World
@@ -218,3 +219,12 @@ def test_digests_lie_in_pages_of_64(world: World) -> None:
         send(world, "Updated", seq_no)
     assert list(world.state(SeqPage, "cs-1/t1/0").digests) == [0, 63]  # type: ignore[union-attr]
     assert list(world.state(SeqPage, "cs-1/t1/1").digests) == [64]  # type: ignore[union-attr]
+
+
+def test_a_reading_next_to_nothing_is_no_megabyte(world: World) -> None:
+    payload = event("Updated", 1, wh=1.0)
+    raw = msgspec.json.encode(payload).replace(b'"value":1.0', b'"value":1e-999999999')
+    handler = world.service.actions["TransactionEvent"]
+    read = handler.body(raw)
+    assert first_and_last(registers(read.meter_values))[0].wh.strip("0.") == ""  # type: ignore[union-attr]
+    assert len(first_and_last(registers(read.meter_values))[0].wh) < 100  # type: ignore[union-attr]
