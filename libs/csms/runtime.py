@@ -7,11 +7,12 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 import structlog
 import uvicorn
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from csms import houses
 from csms.administrator import put_in_force
@@ -233,7 +234,7 @@ async def open_process(
         env = Environment(settings, held, log, system_clock, store, Authenticator(key_ring, held.password), registry)
         hosted = [houses.build(name, env) for name in names if name != "gateway"]
         gateway = houses.build_gateway(env) if "gateway" in names else None
-        _gauges(registry, hosted)
+        registry.register(_Engines(hosted))
         try:
             yield Process(env, key_ring, hosted, gateway, admin)
         finally:
@@ -241,21 +242,24 @@ async def open_process(
                 await opened.close()
 
 
-def _gauges(registry: CollectorRegistry, hosted: Sequence[Hosted]) -> None:
-    cells = Gauge("csms_engine_cells", "Cells that this process owns", ["service"], registry=registry)
-    ready = Gauge("csms_engine_ready", "1 while the service serves", ["service"], registry=registry)
-    for one in hosted:
-        if one.engine is not None:
-            cells.labels(one.name).set_function(partial(_owned, one.engine))
-            ready.labels(one.name).set_function(partial(_serves, one.engine))
+class _Engines(Collector):
+    """What the engines of this process hold and have done."""
 
+    def __init__(self, hosted: Sequence[Hosted]) -> None:
+        self._engines = [(one.name, one.engine) for one in hosted if one.engine is not None]
 
-def _owned(engine: Engine) -> float:
-    return len(engine.cells)
-
-
-def _serves(engine: Engine) -> float:
-    return float(engine.ready)
+    def collect(self) -> Iterator[Metric]:
+        cells = GaugeMetricFamily("csms_engine_cells", "Cells that this process owns", labels=["service"])
+        ready = GaugeMetricFamily("csms_engine_ready", "1 while the service serves", labels=["service"])
+        for name, engine in self._engines:
+            cells.add_metric([name], len(engine.cells))
+            ready.add_metric([name], float(engine.ready))
+        yield from (cells, ready)
+        for what in ("batches", "records", "events", "parked"):
+            counted = CounterMetricFamily(f"csms_engine_{what}", f"{what.title()} since the start", labels=["service"])
+            for name, engine in self._engines:
+                counted.add_metric([name], getattr(engine.counts, what))
+            yield counted
 
 
 def check_port(host: str, port: int, setting: str) -> None:

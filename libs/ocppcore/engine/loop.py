@@ -58,6 +58,16 @@ class EngineSettings:
     sweep_every_s: float = 1.0
 
 
+@dataclass(slots=True)
+class Counts:
+    """What an engine has done since it was made, for metrics."""
+
+    batches: int = 0
+    records: int = 0
+    events: int = 0
+    parked: int = 0
+
+
 class EvolveFailed(CsmsError):
     """One of our own events could not be folded: this cell stops, a person must look."""
 
@@ -108,6 +118,7 @@ class Engine:
         self._parked = service.events[f"{service.name}.RecordParked.v1"]
         self.failures = 0
         self.last_error = ""
+        self.counts = Counts()
 
     # What others may ask.
 
@@ -249,6 +260,7 @@ class Engine:
                 self._cells[cell.number] = cell
                 if row.strikes > 0:
                     self._cautious[cell.number] = self.settings.cautious_records
+                    cell.dirty = True  # with nothing to read, the idle note takes the strikes away
                 self._sweeper.reopened(cell.number)
             self._timers.update(await self.store.timers(new))
             await self._resume(new)
@@ -366,6 +378,9 @@ class Engine:
             raise AssertionError(f"{self.service.name}: a batch named {self.settings.looks_max} things one by one")
         await self.store.commit(batch.commit())
         self._committed(batch, results)
+        self.counts.batches += 1
+        self.counts.records += len(works)
+        self.counts.events += len(batch.stream)
         await self._publisher.put(job)
         if self._stopped & self._cells.keys():
             await self._own(self._cells.keys() - self._stopped)
@@ -467,6 +482,7 @@ class Engine:
 
     def _park(self, work: Work, batch: Batch, error: str) -> Outcome:
         record = work.record
+        self.counts.parked += 1
         context = f"{record.topic}/{record.partition}/{record.position}".encode()
         parked = self._parked(
             at=batch.cell.clock,
@@ -569,6 +585,7 @@ class Engine:
             batch.cells = {cell.number: cell.copy() for cell in dirty}
             await self.store.commit(batch.commit())
             self._committed(batch, ())
+        self._cautious.clear()  # nothing is waiting that could kill this process
         await self.store.expire(now, 1000)
 
 
