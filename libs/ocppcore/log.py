@@ -133,6 +133,10 @@ class Log(Protocol):
         The number travels in the header `number`.
         """
 
+    def resume(self, stream: TopicPartition, number: int) -> None:
+        """This process owns the stream's cell from here on and publishes from this number: what it published before it
+        lost the cell, or failed to publish, counts no more."""
+
     async def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Per partition the position after its last visible record (0 when empty)."""
 

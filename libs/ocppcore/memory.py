@@ -110,6 +110,9 @@ class MemoryLog:
             [NewRecord(r.topic, r.partition, r.key, r.value, {**r.headers, "number": str(r.number)}) for r in records]
         )
 
+    def resume(self, stream: TopicPartition, number: int) -> None:
+        """Nothing to do: this log takes any number."""
+
     async def _put(self, records: list[NewRecord]) -> list[int]:
         async with self._order:  # keeps the order of calls that were not awaited, also across an interrupt
             await self._reach("append")

@@ -516,6 +516,16 @@ class LogContract:
             waits.append(time.monotonic() - published)
         assert sorted(waits)[len(waits) // 2] < 0.25
 
+    async def test_an_owner_that_comes_back_publishes_on_from_where_another_stopped(self, harness: LogHarness) -> None:
+        log, other = await started(harness), await harness.open()
+        rows = [row(n) for n in range(6)]
+        await harness.write_stream_rows(rows)
+        for owner, some in ((log, rows[:2]), (other, rows[2:4]), (log, rows[4:])):
+            owner.resume(TopicPartition(STREAM, 0), some[0].number)
+            await owner.publish(some)
+        records = await read(reader_of(log, {TopicPartition(STREAM, 0): 0}), 6)
+        assert [record.headers["number"] for record in records] == [str(n) for n in range(6)]
+
     async def test_published_rows_survive_a_crash(self, harness: LogHarness) -> None:
         log = await started(harness)
         rows = [row(n) for n in range(20)]

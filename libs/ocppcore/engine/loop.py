@@ -282,6 +282,7 @@ class Engine:
         """Put on the log what was committed but not acknowledged by it, before anything is read."""
         for topic in self.service.streams:
             number = cell.published.get(topic, 0)
+            self.log.resume(TopicPartition(topic, cell.number), number)
             while rows := await self.store.stream_rows(topic, cell.number, number, 1000):
                 batch = self._batch({})
                 batch.cell = cell

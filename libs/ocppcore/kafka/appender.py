@@ -156,6 +156,10 @@ class Appender:
         self._fail(self._cluster.unavailable("the log was closed"))
         await asyncio.gather(*self._disposals)
 
+    def resume(self, partition: TopicPartition, number: int) -> None:
+        """The stream's next number may be this one: others may have written those before it."""
+        self._lane(partition).numbered = number - 1
+
     def _accept_numbers(self, entries: Sequence[Entry]) -> None:
         """Keep a stream free of gaps: readers drop numbers below the last they saw, so what is skipped is lost."""
         for entry in entries:

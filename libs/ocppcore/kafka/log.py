@@ -124,6 +124,9 @@ class KafkaLog(Log):
         if asking is not None:
             await stop(asking)
 
+    def resume(self, stream: TopicPartition, number: int) -> None:
+        self._appender.resume(TopicPartition(self._prefix + stream.topic, stream.partition), number)
+
     def _entry(self, record: NewRecord | StreamRecord, headers: Headers, number: int | None) -> Entry:
         key = record.key.encode()
         texts = list(map(str.encode, headers.values()))

@@ -141,6 +141,9 @@ class PostgresLog:
 
         self._topics.update(await self.query(make))
 
+    def resume(self, stream: TopicPartition, number: int) -> None:
+        """Nothing to do: the rows are in the store already."""
+
     async def identity(self) -> str:
         return self._identity
 
