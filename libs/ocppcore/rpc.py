@@ -163,6 +163,18 @@ def parse(frame: bytes | str, *, bytes_max: int = FRAME_BYTES_MAX, depth_max: in
     return _refuse(None, message_id, "message type is not known", ErrorCode.MESSAGE_TYPE_NOT_SUPPORTED)
 
 
+def plain_call(frame: bytes, message_id: str, action: str) -> Call | None:
+    """The CALL in a frame that `parse` has read before, if it is written `[2,"id","Action",payload]` to the byte.
+
+    `message_id` and `action` are what was read then. The payload is cut out, not judged: whoever decodes it finds
+    anything but one JSON value there. None: parse it.
+    """
+    head = b'[2,"%b","%b",' % (message_id.encode(errors="replace"), action.encode(errors="replace"))
+    if frame.startswith(head) and frame.endswith(b"]"):
+        return Call(message_id, action, frame[len(head) : -1])
+    return None
+
+
 def judge_action(call: Call, receiver: Literal["csms", "station"] = "csms") -> CallError | None:
     """The CALLERROR for an unknown action or one that `receiver` does not take; None when it is theirs to handle."""
     action = actions.ACTIONS.get(call.action)

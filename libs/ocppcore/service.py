@@ -136,8 +136,7 @@ class Result(NamedTuple):
     body: object = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What was decided. `reply` answers the CALL (its own response type or an error); `calls` go to stations.
 
     `puts` change aggregates that are not rebuilt; `writes` change volatile tables. `registration` goes with the

@@ -151,7 +151,6 @@ RETENTION_DAYS = {topic.name: topic.retention_days for topic in TABLE if topic.r
 COMPACTED = frozenset(topic.name for topic in TABLE if topic.compacted)
 
 
-@lru_cache(maxsize=1 << 17)
 def normalise(identifier: str) -> str:
     """The form under which identifierStrings compare: they are case-insensitive (OCPP 2.0.1 part 2, data types)."""
     return identifier.casefold()

@@ -154,6 +154,8 @@ def decode(model: type[Model], payload: bytes) -> Model:
 
 def encode(model: WireModel) -> bytes:
     """The payload of `model`, without the absent fields."""
+    if not model.model_fields_set:
+        return b"{}"
     return _encoder.encode(model.__pydantic_serializer__.to_python(model))
 
 

@@ -43,6 +43,7 @@ SPLICES = (
     *(b'"x",', b"{},", b"[],", b'"\\ud800"', b'"\\udc00\\ud800"', b"\\u0000", b'"-Signed"', b'"a":1,', b"[[[[[[[["),
     *(b'"' + b"i" * 36 + b'"', b'"' + b"i" * 37 + b'"', b'"' + "é".encode() * 36 + b'"', b'""', b"\xef\xbb\xbf"),
 )
+PLAIN_HEAD = re.compile(rb'\[2,"([^"\\]*)","([^"\\]*)",')
 PLAINLY_AN_ANSWER = re.compile(rb'\s*\[\s*[34]\s*,\s*"[a-z0-9]{1,36}"')
 
 
@@ -78,6 +79,7 @@ def judge(frame: bytes) -> None:
     """Assert that `parse` reads `frame` as the standard says."""
     found = rpc.parse(frame)
     assert rpc.parse(frame) == found
+    judge_shortcut(frame, found)
     try:
         value = plain_read(frame)
     except NotJson:
@@ -89,6 +91,16 @@ def judge(frame: bytes) -> None:
         refused(found, None, ErrorCode.RPC_FRAMEWORK_ERROR)
     else:
         judge_array(frame, found, value)
+
+
+def judge_shortcut(frame: bytes, found: rpc.Frame) -> None:
+    """What `plain_call` cuts out of a CALL is what `parse` reads there, or no JSON object."""
+    head = PLAIN_HEAD.match(frame)
+    if head is None or not isinstance(found, Call) or found.signed:
+        return
+    call = rpc.plain_call(frame, head[1].decode(), head[2].decode())
+    if call is not None and found.payload != b"{}":
+        assert (call.message_id, call.action, call.payload.strip()) == (found.message_id, found.action, found.payload)
 
 
 def judge_unreadable(frame: bytes, found: rpc.Frame, *, deep: bool = False) -> None:

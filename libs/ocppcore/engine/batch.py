@@ -137,11 +137,12 @@ class Batch:
     cell: Cell = field(init=False)
 
     def get(self, kind: type[A], id_: str) -> A | None:
-        key = StateKey(kind.KIND, id_)
-        if key in self.changed:
-            return cast("A | None", self.changed[key][1])
+        key = (kind.KIND, id_)  # equal to the StateKey, and made in a third of the time
+        changed = self.changed.get(key)  # type: ignore[call-overload]
+        if changed is not None:
+            return cast("A | None", changed[1])
         try:
-            return cast("A | None", self.cache[key])
+            return cast("A | None", self.cache[key])  # type: ignore[index]
         except KeyError:
             raise NotLoaded(need=(kind, id_)) from None
 

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,8 +41,7 @@ class DueTimer(NamedTuple):
     subject: str
 
 
-@dataclass(slots=True)
-class Work:
+class Work(msgspec.Struct):
     """A record, parsed: who handles it and what must be at hand. `item` None: nothing to decide about it.
 
     `park`: why it must not be decided at all.
@@ -78,6 +76,8 @@ def prepare(service: Service, record: Record) -> Work:
     if item.refused or item.kind == "malformed":
         return Work(record, None, item.received_at, item.station)
     work = Work(record, item, item.received_at, item.station, needs=(connection,))
+    if item.kind == "call" and _prepare_plain_call(service, work, item):
+        return work
     parsed = rpc.parse(item.frame)
     if isinstance(parsed, Call):
         work.parsed = parsed
@@ -90,19 +90,39 @@ def prepare(service: Service, record: Record) -> Work:
     return work
 
 
+def _prepare_plain_call(service: Service, work: Work, frame: Frame) -> bool:
+    """The usual case: the gateway has parsed the frame, its payload is valid. False: nothing was done."""
+    handler = service.actions.get(frame.action)
+    call = rpc.plain_call(frame.frame, frame.message_id, frame.action)
+    if handler is None or call is None:
+        return False
+    try:
+        body = handler.body(call.payload)
+    except ValidationError:
+        return False
+    work.parsed = call
+    _handle_by(work, handler, body)
+    return True
+
+
 def _prepare_call(service: Service, work: Work, call: Call) -> None:
     handler = service.actions.get(call.action)
     if handler is None:
         work.refusal = CallError(call.message_id, rpc.ErrorCode.NOT_SUPPORTED, f"{call.action} is not handled here")
         return
     try:
-        work.body = handler.body(call.payload)
+        body = handler.body(call.payload)
     except ValidationError as error:
         work.refusal = errors.to_call_error(call.message_id, error)
         return
+    _handle_by(work, handler, body)
+
+
+def _handle_by(work: Work, handler: ActionHandler[Any], body: Any) -> None:
     work.action = handler
-    work.needs = (*work.needs, *handler.needs(work.body, work.station))
-    work.lookups = handler.lookups(work.body, work.station)
+    work.body = body
+    work.needs = (*work.needs, *handler.needs(body, work.station))
+    work.lookups = handler.lookups(body, work.station)
 
 
 def _prepare_connection(service: Service, record: Record) -> Work:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
+import msgspec
+
 from ocppcore.service import ActionHandler, Aggregate, Context, Need, Outcome, Put, View
 from ocppcore.store import Table, Upsert
 
@@ -28,7 +30,7 @@ def alive(handler: ActionHandler[Any]) -> ActionHandler[Any]:
         last = view.get(Contact, context.station)
         if last is not None and context.now - last.at < NOTED_EVERY_MS:
             return outcome
-        return replace(
+        return msgspec.structs.replace(
             outcome,
             puts=(*outcome.puts, Put(context.station, Contact(at=context.now))),
             writes=(*outcome.writes, Upsert(CONTACTS, (context.station, context.now))),

@@ -7,6 +7,7 @@ and a transaction that has ended stays ended (E01-E13). seqNos may begin anywher
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import ClassVar
 
 import msgspec
@@ -142,6 +143,7 @@ TRANSACTIONS = Table(
 )
 
 
+@lru_cache(maxsize=4096)
 def transaction_key(station: str, transaction_id: str) -> str:
     """The aggregate's id: transactionIds are identifierStrings and compare without case."""
     return f"{station}/{normalise(transaction_id)}"
@@ -250,6 +252,10 @@ def evolve_conflict(event: TransactionConflict, view: View) -> Iterable[Put]:
     yield Put(key, msgspec.structs.replace(before, conflicts=before.conflicts + 1))
 
 
+def _listed(ranges: Sequence[tuple[int, int]]) -> str:
+    return msgspec.json.encode(ranges).decode() if ranges else "[]"
+
+
 def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterable[Upsert]:
     """The transaction's row as the API shows it."""
     key = transaction_key(event.station, event.transaction_id)
@@ -274,8 +280,8 @@ def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterab
         held.first.wh if held.first else None,
         held.last.wh if held.last else None,
         format(energy, "f") if energy is not None else None,
-        msgspec.json.encode(held.seen).decode(),
-        msgspec.json.encode(gaps[:GAPS_LISTED_MAX]).decode(),
+        _listed(held.seen),
+        _listed(gaps[:GAPS_LISTED_MAX]),
         sum(high - low + 1 for low, high in gaps),
         held.conflicts,
         held.offline,

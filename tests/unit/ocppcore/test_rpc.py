@@ -301,3 +301,24 @@ def test_description_that_is_not_unicode_can_be_sent() -> None:
 def test_frames_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Call("1", "Reset", b"{}").action = "Heartbeat"  # type: ignore[misc]
+
+
+def test_a_call_in_plain_spelling_is_cut_out_without_parsing() -> None:
+    frame = b'[2,"id 1","Heartbeat",{"a":[1, 2]}]'
+    assert rpc.plain_call(frame, "id 1", "Heartbeat") == rpc.parse(frame)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'[2, "1","Heartbeat",{}]',
+        b'[2,"1","Heartbeat",{}] ',
+        b'[2,"\\u0031","Heartbeat",{}]',
+        b'[2,"2","Heartbeat",{}]',
+        b'[2,"1","Heartbeat2",{}]',
+        b'[2.0,"1","Heartbeat",{}]',
+        b'[2,"1",{},"Heartbeat",{}]',
+    ],
+)
+def test_any_other_spelling_is_to_be_parsed(frame: bytes) -> None:
+    assert rpc.plain_call(frame, "1", "Heartbeat") is None
