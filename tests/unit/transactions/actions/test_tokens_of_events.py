@@ -42,6 +42,16 @@ def test_a_start_button_needs_no_token_and_is_accepted(world: World) -> None:
     assert answer(world.call("TransactionEvent", pressed)) == {"idTokenInfo": {"status": "Accepted"}}
 
 
+@pytest.mark.requirement("C09.FR.12", "E01.FR.12")
+@pytest.mark.parametrize("status", ["Accepted", "Blocked"])
+def test_the_group_is_in_every_answer_about_its_token(world: World, status: str) -> None:
+    group = {"idToken": "FLEET", "type": "Central"}
+    known(world, "ABC", status=status, group=group)
+    for number, kind in enumerate(("Started", "Updated", "Ended")):
+        outcome = world.call("TransactionEvent", event(kind, number, token="ABC"))
+        assert answer(outcome) == {"idTokenInfo": {"status": status, "groupIdToken": group}}
+
+
 @pytest.mark.requirement("C12.FR.03", "E02.FR.04", "E05.FR.01")
 def test_a_token_that_the_station_let_in_by_itself_is_checked_when_its_event_comes(world: World) -> None:
     known(world, "CACHED", status="Accepted")
