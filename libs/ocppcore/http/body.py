@@ -1,6 +1,8 @@
 """Request bodies before anything else sees them: bounded in bytes, depth and time, JSON that we can hold."""
 
 import asyncio
+from contextlib import suppress
+from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -11,6 +13,9 @@ from ocppcore.http.problems import Problem
 
 DEPTH_MAX: Final = 64
 READ_TIMEOUT_S: Final = 30.0
+DISCARD_TIMES: Final = 8
+"""Of the limit: so much of a body that is too large is read and thrown away."""
+DISCARD_TIMEOUT_S: Final = 5.0
 _QUOTE: Final = 0x22
 _BACKSLASH: Final = 0x5C
 JSON_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
@@ -39,7 +44,9 @@ class BodyGuard:
         try:
             body = await self._checked(scope, receive)
         except Problem as problem:
-            # The rest of the body is not read: the connection cannot be used again.
+            if problem.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                await self._discard(receive)
+            # What is left of the body is not read: the connection cannot be used again.
             problem.headers["Connection"] = "close"
             await problem.response()(scope, receive, send)
         except Gone:
@@ -83,6 +90,17 @@ class BodyGuard:
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return b"".join(chunks)
+
+    async def _discard(self, receive: Receive) -> None:
+        """Read on for a while: a socket closed on unread bytes is reset, and its client never sees the answer."""
+        left = DISCARD_TIMES * self._bytes_max
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_TIMEOUT_S):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if message["type"] != "http.request" or not message.get("more_body", False):
+                        return
 
     def _too_large(self) -> Problem:
         return Problem(413, f"The body is larger than {self._bytes_max} bytes.")
