@@ -4,6 +4,7 @@ A payload that holds either is kept and sent encrypted (`sealed`), and events sh
 is kept as it is. Pure but for the nonce of the encryption.
 """
 
+import re
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,6 +16,8 @@ from ocppcore.seal import Seal
 HIDDEN = "***"
 SECRET_FIELDS = frozenset({"apnPassword", "password", "key", "simPin"})
 SECRET_VARIABLES = frozenset({"basicauthpassword", "password", "presharedkey"})
+_USERINFO = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#\s@]*@")
+"""User and password in a URL: where GetLog, UpdateFirmware and PublishFirmware may carry them."""
 PURPOSE = "outbound frames"
 """Of the seal: services and gateways derive the same key from `CSMS_PASSWORD_KEY`."""
 
@@ -39,6 +42,8 @@ def show(command_id: str, action: str, payload: bytes, pseudonyms: Pseudonyms, s
 def _redact(value: Any, pseudonyms: Pseudonyms) -> Any:
     if isinstance(value, list):
         return [_redact(item, pseudonyms) for item in value]
+    if isinstance(value, str):
+        return _USERINFO.sub(rf"\1{HIDDEN}@", value)
     if not isinstance(value, dict):
         return value
     if isinstance(value.get("idToken"), str) and isinstance(value.get("type"), str):
@@ -46,7 +51,11 @@ def _redact(value: Any, pseudonyms: Pseudonyms) -> Any:
         return shown | {k: HIDDEN for k in value if k not in shown}
     hides = _names_secret(value)
     return {
-        name: HIDDEN if name in SECRET_FIELDS or (hides and name == "attributeValue") else _redact(item, pseudonyms)
+        name: HIDDEN
+        if name in SECRET_FIELDS or (hides and name == "attributeValue")
+        else pseudonyms.of(name, item)
+        if name == "customerIdentifier" and isinstance(item, str)
+        else _redact(item, pseudonyms)
         for name, item in value.items()
     }
 

@@ -6,8 +6,10 @@ has nothing to publish. After an environment error everything in memory is throw
 
 import asyncio
 import heapq
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -467,7 +469,7 @@ class Engine:
                 raise
             except Exception as error:  # the same record would fail the same way for ever
                 log.error("parked a record", service=self.service.name, cause=cause, error=type(error).__name__)
-                return self._park(work, batch, repr(error))
+                return self._park(work, batch, _where(error))
             if outcome is None:
                 return Outcome(reply=reply, calls=calls, result=result, registration=registration)
             try:
@@ -588,6 +590,12 @@ class Engine:
             self._committed(batch, ())
         self._cautious.clear()  # nothing is waiting that could kill this process
         await self.store.expire(now, 1000)
+
+
+def _where(error: Exception) -> str:
+    """The exception's type and place; not its text, which may quote what a station sent. The record itself is kept."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {place.name}, {Path(place.filename).name}:{place.lineno}"
 
 
 def _opened(row: CellRow, inputs: Sequence[str], starts: Mapping[TopicPartition, int]) -> Cell:

@@ -15,7 +15,7 @@ STATUSES: Final = frozenset(get_args(Status))
 
 
 def on_notify_event(request: NotifyEventRequest, view: View, context: Context) -> Outcome:
-    heard = StationEventsReported(at=context.now, station=context.identity, payload=kept.payload(context))
+    heard = StationEventsReported(at=context.now, station=context.identity, payload=kept.events(context))
     changes = connector.report(_said(request), "NotifyEvent", view, context)
     return Outcome((heard, *changes), reply=NotifyEventResponse())  # N07.FR.03
 

@@ -15,13 +15,29 @@ def payload(context: Context) -> msgspec.Raw:
     return msgspec.Raw(context.payload)
 
 
+def events(context: Context) -> msgspec.Raw:
+    """NotifyEvent's payload, without the idToken that a token reader reports (TokenReader, Token)."""
+    if b"tokenreader" not in context.payload.lower():
+        return payload(context)
+    said: dict[str, Any] = msgspec.json.decode(context.payload)
+    for data in said.get("eventData", ()):
+        if _reads_token(data):
+            data["actualValue"] = HIDDEN
+    return msgspec.Raw(msgspec.json.encode(said))
+
+
+def _reads_token(data: dict[str, Any]) -> bool:
+    names = (data["component"]["name"].casefold(), data["variable"]["name"].casefold())
+    return names == ("tokenreader", "token")
+
+
 def report(context: Context) -> msgspec.Raw:
     """NotifyReport's payload; a write-only variable (a password, a key) never shows its value."""
-    if _WRITE_ONLY not in context.payload:
+    if _WRITE_ONLY not in context.payload and b"tokenreader" not in context.payload.lower():
         return payload(context)
     said: dict[str, Any] = msgspec.json.decode(context.payload)
     for data in said.get("reportData", ()):
         for attribute in data["variableAttribute"]:
-            if attribute.get("mutability") == "WriteOnly" and "value" in attribute:
+            if "value" in attribute and (attribute.get("mutability") == "WriteOnly" or _reads_token(data)):
                 attribute["value"] = HIDDEN
     return msgspec.Raw(msgspec.json.encode(said))

@@ -28,7 +28,7 @@ from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from services.transactions.domain import remote
 from services.transactions.domain.metering import first_and_last, registers
 from services.transactions.domain.said import Request, Said, read
-from services.transactions.domain.transaction import known_digest, needs_of
+from services.transactions.domain.transaction import Transaction, known_digest, needs_of, transaction_key
 
 KINDS: dict[str, type[TransactionEvent]] = {
     "Started": TransactionStarted,
@@ -114,9 +114,16 @@ class TransactionEvents:
             context.station,
             context.now,
             evse=request.evse.id if request.evse else None,
-            starting=request.eventType == "Started",
+            starting=self._starts(request, view, context),
         )
         return pseudonym, decide(request.idToken.type, token, where, master_pass_group=self.master_pass_group)
+
+    def _starts(self, request: Request, view: View, context: Context) -> bool:
+        """Whether this idToken is to start the energy: with the first event, or once the cable is in already (E02)."""
+        if request.eventType == "Started":
+            return True
+        held = view.get(Transaction, transaction_key(context.station, request.transactionInfo.transactionId))
+        return request.triggerReason == "Authorized" and (held is None or held.token is None)
 
     def _event(
         self, said: Said, view: View, context: Context, digest: str, pseudonym: str, info: IdTokenInfo | None

@@ -171,6 +171,23 @@ def test_every_event_with_a_token_is_answered_with_its_status(
     assert recorded.token_position == (-1 if state is None else 7)
 
 
+@pytest.mark.requirement("C16.FR.03")
+@pytest.mark.parametrize(("kind", "trigger"), [("Started", "Authorized"), ("Updated", "Authorized")])
+def test_a_master_pass_starts_nothing(world: World, kind: str, trigger: str) -> None:
+    master = {"type": "ISO14443", "status": "Accepted", "group": {"idToken": "MASTERS", "type": "Central"}}
+    world.given_copy(topics.TOKENS, PSEUDONYMS.of("ISO14443", "M"), master)
+    assert answer(send(world, kind, 0, token="M", trigger=trigger))["idTokenInfo"]["status"] == "Invalid"
+
+
+def test_a_master_pass_stops_what_another_started(world: World) -> None:
+    master = {"type": "ISO14443", "status": "Accepted", "group": {"idToken": "MASTERS", "type": "Central"}}
+    world.given_copy(topics.TOKENS, PSEUDONYMS.of("ISO14443", "M"), master)
+    world.given_copy(topics.TOKENS, PSEUDONYMS.of("ISO14443", "D"), {"type": "ISO14443", "status": "Accepted"})
+    send(world, "Started", 0, token="D", trigger="Authorized")
+    outcome = send(world, "Ended", 1, token="M", trigger="StopAuthorized")
+    assert answer(outcome)["idTokenInfo"]["status"] == "Accepted"
+
+
 def test_events_carry_no_token_in_clear(world: World) -> None:
     send(world, "Started", 0, token="SECRET-TOKEN")
     assert all(b"SECRET-TOKEN" not in msgspec.json.encode(event) for event in world.events)
