@@ -113,7 +113,7 @@ for _name in (houses.GATEWAY, *houses.HOSTS):
 @app.command()
 def simulate(
     stations: Annotated[int, typer.Option(min=1, help="How many stations")] = 10,
-    url: Annotated[str, typer.Option(help="Where they connect")] = "ws://127.0.0.1:9000/ocpp",
+    url: Annotated[str | None, typer.Option(help="Where they connect; without: the system on this machine")] = None,
     seed: Annotated[int, typer.Option(help="Repeats a run")] = 0,
     faults: Annotated[str, typer.Option(help="offline,duplicates,reconnect-storm")] = "",
     password: Annotated[str | None, typer.Option(help="Of all stations; without: those made at registration")] = None,
@@ -138,7 +138,7 @@ def simulate(
     try:
         outcome = asyncio.run(
             simulator.run(
-                url=url,
+                url=url or f"ws://127.0.0.1:{read(GatewaySettings).ocpp_port}/ocpp",
                 stations=stations,
                 seed=seed,
                 faults=chosen,

@@ -119,10 +119,9 @@ async def on_kafka(partitions: int) -> AsyncIterator[System]:
 
 
 def _environment(directory: Path, partitions: int) -> dict[str, str]:
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith("CSMS_") and name != "DATABASE_URL"
-    }
-    return kept | {
+    return {
+        "PATH": os.defpath,
+        "HOME": str(directory),
         "CSMS_DATA": str(directory / "data"),
         "CSMS_ADMIN_KEY": secrets.token_urlsafe(24),
         "CSMS_PARTITIONS": str(partitions),

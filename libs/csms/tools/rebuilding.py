@@ -12,6 +12,8 @@ async def run_rebuild(access: Access, console: Console, service: str) -> str:
     """Drop the service's projections, build them from its events, return their hash. Raises StillRunning."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with access.store(service) as store:
+        if await store.owned():
+            raise StillRunning(f"{service} is running; stop it, then rebuild")
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(f"{service}: events folded", total=None)
 

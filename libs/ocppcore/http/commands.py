@@ -16,6 +16,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from ocppcore import actions
+from ocppcore.clock import to_rfc3339
 from ocppcore.command_payload import show
 from ocppcore.commands import ASK, TABLE, Ask
 from ocppcore.http import problems
@@ -94,8 +95,8 @@ def resource(row: Mapping[str, Value]) -> dict[str, Any]:
         "stationId": row["station"],
         "action": row["action"],
         "status": row["status"],
-        "askedAt": row["asked_at"],
-        "endedAt": row["ended_at"],
+        "askedAt": _time(row["asked_at"]),
+        "endedAt": _time(row["ended_at"]),
         "payload": orjson.loads(str(row["payload"])),
         "warnings": [],
     }
@@ -103,6 +104,10 @@ def resource(row: Mapping[str, Value]) -> dict[str, Any]:
         if row[name] is not None:
             shown[name] = orjson.loads(str(row[name]))
     return shown
+
+
+def _time(ms: Value) -> str | None:
+    return None if ms is None else to_rfc3339(int(ms))
 
 
 def router(desk: CommandDesk) -> APIRouter:
