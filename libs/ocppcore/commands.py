@@ -211,18 +211,24 @@ TABLE = Table(
 
 
 class CommandRow(Aggregate, frozen=True, kw_only=True):
-    """What the row of a command needs from its first event, until it has ended; id = command id."""
+    """What the row of a command needs from its first event; id = command id. Once the command has ended it is empty,
+    and stays: a request that is read again, also after a database was restored, asks for nothing twice."""
 
     KIND: ClassVar[str] = "CommandRow"
-    station: str
-    action: str
-    asked_at: int
-    actor: str
-    payload: msgspec.Raw
+    station: str = ""
+    action: str = ""
+    asked_at: int = 0
+    actor: str = ""
+    payload: msgspec.Raw = msgspec.Raw(b"null")
 
 
 def _needs(station: str) -> tuple[Need, ...]:
     return ((CommandQueue, station), (OpenFrames, station))
+
+
+def ask_needs(ask: Ask, station: str) -> tuple[Need, ...]:
+    """What asking for a command looks at."""
+    return (*_needs(station), (CommandRow, ask.command_id))
 
 
 def _queue(view: View, station: str) -> CommandQueue:
@@ -244,7 +250,7 @@ class Commands:
         """Queue it on the station's connection, keep it waiting, or end it at once."""
         station, queue = context.station, _queue(view, context.station)
         accepted = Result(202, {"commandId": ask.command_id})
-        if queue.find(ask.command_id):
+        if view.get(CommandRow, ask.command_id):
             return Outcome(result=accepted)
         asked = self.asked(
             at=context.now,
@@ -515,7 +521,7 @@ def _evolve_ended(event: CommandEnded, view: View) -> Iterable[Put | Drop | Time
     ended = queue.find(event.command_id)
     left = tuple(command for command in queue.open if command.command_id != event.command_id)
     yield Put(event.station, CommandQueue(open=left)) if left else Drop(CommandQueue, event.station)
-    yield Drop(CommandRow, event.command_id)
+    yield Put(event.command_id, CommandRow())
     if ended is not None and ended.queue_until:
         yield Timer(EXPIRY, f"{event.station}/{event.command_id}", None)
 
@@ -623,7 +629,7 @@ def part(made: Commands) -> Part:
     """The part every service is assembled with."""
     return Part(
         requests=(
-            RequestHandler(ASK, Ask, made.ask, needs=lambda _, station: _needs(station)),
+            RequestHandler(ASK, Ask, made.ask, needs=ask_needs),
             RequestHandler(LOST, Lost, made.lost, needs=lambda _, station: _needs(station)),
         ),
         timers=(TimerHandler(EXPIRY, made.expire, needs=lambda subject: _needs(subject.rpartition("/")[0])),),

@@ -1,7 +1,7 @@
 """The transactions service as data for the engine."""
 
 from ocppcore import standard, topics
-from ocppcore.commands import ENDED, Ended
+from ocppcore.commands import ENDED, Ended, ask_needs
 from ocppcore.contracts.transactions import (
     REMOTE_START,
     REMOTE_STOP,
@@ -46,13 +46,13 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
                 REMOTE_START,
                 RemoteStart,
                 remote.start,
-                needs=lambda body, station: (*remote.start_needs(body, station), *remote.ask_needs(station)),
+                needs=lambda body, station: (*remote.start_needs(body, station), *ask_needs(body.ask, station)),
             ),
             RequestHandler(
                 REMOTE_STOP,
                 RemoteStop,
                 remote.stop,
-                needs=lambda body, station: (*remote.stop_needs(body, station), *remote.ask_needs(station)),
+                needs=lambda body, station: (*remote.stop_needs(body, station), *ask_needs(body.ask, station)),
             ),
             RequestHandler(ENDED, Ended, remote.command_ended, needs=remote.ended_needs),
         ),

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
-from ocppcore.commands import CommandQueue, Ended, OpenFrames, commands
+from ocppcore.commands import Ended, commands
 from ocppcore.contracts.transactions import RemoteAsked, RemoteMoved, RemoteStart, RemoteState, RemoteStop
 from ocppcore.service import (
     NOTHING,
@@ -83,11 +83,6 @@ def stop_needs(body: RemoteStop, station: str) -> tuple[Need, ...]:
         (Remote, stop_key(station, body.transaction_id)),
         (Transaction, transaction_key(station, body.transaction_id)),
     )
-
-
-def ask_needs(station: str) -> tuple[Need, ...]:
-    """What asking a command looks at."""
-    return ((CommandQueue, station), (OpenFrames, station))
 
 
 def start(body: RemoteStart, view: View, context: Context) -> Outcome:

@@ -56,7 +56,7 @@ def test_asked_queued_sending_answered(world: World) -> None:
     assert status(world) == "sending"
     answer(world, CallResult("c1", b'{"status":"Accepted"}'))
     assert (status(world), row(world)["response"]) == ("answered", '{"status":"Accepted"}')
-    assert world.state(OpenFrames, "cs-1") is None and world.state(CommandRow, "c1") is None
+    assert world.state(OpenFrames, "cs-1") is None and world.state(CommandRow, "c1") == CommandRow()
 
 
 def test_a_call_error_is_kept_with_code_and_description(world: World) -> None:
@@ -189,6 +189,15 @@ def test_the_same_command_asked_twice_is_one(world: World) -> None:
     again = ask(world)
     assert not again.events and not again.calls
     assert again.result is not None and again.result.body == {"commandId": "c1"}
+
+
+def test_the_same_command_asked_again_after_its_end_is_not_sent_again(world: World) -> None:
+    world.connect()
+    ask(world)
+    receipt(world, "sending")
+    answer(world, CallResult("c1", b'{"status":"Accepted"}'))
+    again = ask(world)
+    assert not again.events and not again.calls and status(world) == "answered"
 
 
 def test_too_many_open_commands_are_refused(world: World) -> None:
