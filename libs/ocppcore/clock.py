@@ -1,4 +1,7 @@
-"""Time: integers, milliseconds since 1970 UTC, and their RFC 3339 spelling with milliseconds."""
+"""Time: integers, milliseconds since 1970 UTC, and their RFC 3339 spelling with milliseconds.
+
+Records of one batch share their times, and each carries several: the last spellings are remembered.
+"""
 
 import time
 from collections.abc import Callable
@@ -19,12 +22,14 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+@lru_cache(maxsize=256)
 def to_rfc3339(ms: int) -> str:
     """`1700000000123` -> `2023-11-14T22:13:20.123Z`."""
     seconds, rest = divmod(ms, 1000)
     return f"{_second(seconds)}.{rest:03d}Z"
 
 
+@lru_cache(maxsize=256)
 def from_rfc3339(text: str) -> int:
     """The inverse of `to_rfc3339`, for any RFC 3339 date-time with a zone; ValueError for anything else."""
     moment = datetime.fromisoformat(text)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar, cast
 
 import msgspec
@@ -115,7 +116,17 @@ def event_headers(service: str, event: Event, id_: str, cause: str, traceparent:
 
 def event_id(topic: str, cell: int, number: int) -> str:
     """`service/cell/number`; other streams than events keep their name: `transactions.meter/3/17`."""
-    return f"{topic.removesuffix('.events')}/{cell}/{number}"
+    return f"{_id_prefix(topic)}/{cell}/{number}"
+
+
+@lru_cache(maxsize=64)
+def _topic_of(service: str, stream: str) -> str:
+    return f"{service}.{stream}"
+
+
+@lru_cache(maxsize=64)
+def _id_prefix(topic: str) -> str:
+    return topic.removesuffix(".events")
 
 
 @dataclass(slots=True)
@@ -170,13 +181,13 @@ class Batch:
             self._write(row)
 
     def _record(self, event: Event, cause: str, traceparent: str) -> None:
-        cell, topic = self.cell, f"{self.service.name}.{event.STREAM}"
+        cell, topic = self.cell, _topic_of(self.service.name, event.STREAM)
         number = cell.next.get(topic, 0)
         cell.next[topic] = number + 1
         id_ = event_id(topic, cell.number, number)
         headers = event_headers(self.service.name, event, id_, cause, traceparent)
         value = _encoder.encode(event)
-        self.stream.append(StreamRecord(topic, cell.number, number, event.subject(), value, headers))
+        self.stream.append(StreamRecord(topic, cell.number, number, headers["ce_subject"], value, headers))
         self.follow.extend(self.fold(event, id_))
         if type(event) in self.service.effects:
             pending = PendingEffect(event_type=event.TYPE, key=event.subject(), event=msgspec.Raw(value))
@@ -234,4 +245,5 @@ def decode_event(service: Service, headers: Mapping[str, str], value: bytes) -> 
 
 def missing(needs: Iterable[Need], cache: Cache) -> Sequence[StateKey]:
     """The state keys among needs that the cache does not hold."""
-    return list({key: None for kind, id_ in needs if (key := StateKey(kind.KIND, id_)) not in cache})
+    found = {(kind.KIND, id_): None for kind, id_ in needs if (kind.KIND, id_) not in cache}
+    return [StateKey(*key) for key in found]

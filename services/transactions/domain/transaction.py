@@ -230,8 +230,8 @@ def _merge(before: Transaction, event: TransactionEvent) -> Transaction:
         remote_start_id=_earliest(before.remote_start_id, seq, event.remote_start_id),
         reservation_id=_earliest(before.reservation_id, seq, event.reservation_id),
         time_spent_charging_s=spent,
-        first=min(filter(None, (before.first, _reading(event.first_register, seq))), default=None),
-        last=max(filter(None, (before.last, _reading(event.last_register, seq))), default=None),
+        first=_first(before.first, event.first_register, seq),
+        last=_last(before.last, event.last_register, seq),
         offline=before.offline or event.offline,
     )
 
@@ -240,8 +240,22 @@ def _earliest(held: tuple[int, int] | None, seq_no: int, value: int | None) -> t
     return (seq_no, value) if value is not None and (held is None or seq_no < held[0]) else held
 
 
-def _reading(register: Register | None, seq_no: int) -> Reading | None:
-    return Reading(register.rank, seq_no, register.index, register.at, register.wh) if register else None
+def _reading(register: Register, seq_no: int) -> Reading:
+    return Reading(register.rank, seq_no, register.index, register.at, register.wh)
+
+
+def _first(held: Reading | None, register: Register | None, seq_no: int) -> Reading | None:
+    if register is None:
+        return held
+    reading = _reading(register, seq_no)
+    return reading if held is None or reading < held else held
+
+
+def _last(held: Reading | None, register: Register | None, seq_no: int) -> Reading | None:
+    if register is None:
+        return held
+    reading = _reading(register, seq_no)
+    return reading if held is None or reading > held else held
 
 
 def evolve_conflict(event: TransactionConflict, view: View) -> Iterable[Put]:
