@@ -99,6 +99,7 @@ class Program:
                 stderr=subprocess.STDOUT,
                 env=dict(self.environment),
                 cwd=self.output.parent,
+                start_new_session=True,  # a Ctrl-C in our terminal is not for it: we stop it, in order
                 preexec_fn=_stop_with_parent if sys.platform == "linux" else None,
             )
 

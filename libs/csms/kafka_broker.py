@@ -91,6 +91,11 @@ class KafkaBroker:
     def killable(self) -> bool:
         return self._runner is not None
 
+    @property
+    def running(self) -> bool:
+        """Whether its process lives; a container or somebody else's broker is taken to."""
+        return self._runner is None or _alive(self._runner)
+
     def kill(self) -> None:
         """SIGKILL; returns once the process is gone."""
         self._owned().kill()
@@ -184,6 +189,7 @@ class _Jars:
                 stdout=log,
                 stderr=log,
                 cwd=self._home,
+                start_new_session=True,  # a Ctrl-C in our terminal is not for it
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
 

@@ -62,17 +62,22 @@ class Broker:
     name = "broker"
 
     def __init__(self, broker: KafkaBroker) -> None:
-        self.dead_s = 0.0
-        self.alive = True
+        self.dead_s = AGAIN_AFTER_S
+        self._up = True
         self._broker = broker
 
+    @property
+    def alive(self) -> bool:
+        return self._up and self._broker.running
+
     def kill(self) -> None:
-        self.alive = False
+        self._up = False
         self._broker.kill()
 
     async def revive(self) -> None:
+        self._up = False
         await self._broker.restart()
-        self.alive = True
+        self._up = True
 
 
 class Database:
@@ -81,7 +86,7 @@ class Database:
     name = "postgres"
 
     def __init__(self, directory: Path) -> None:
-        self.dead_s = 0.0
+        self.dead_s = AGAIN_AFTER_S
         self.alive = False
         self.dsn = ""
         self._directory = directory
