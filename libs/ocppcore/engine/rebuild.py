@@ -4,9 +4,11 @@ The topic is the truth: it is read from its start, then the stored rows that the
 were seen are dropped, so that a repeated publish counts once.
 """
 
+import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import msgspec
 
@@ -36,10 +38,14 @@ async def rebuild(service: Service, log: Log, store: Store, partitions: int, pro
     await store.clear_rebuilt()
     cells = [TopicPartition(topics.events(service.name), n) for n in range(partitions)]
     total, done = sum((await log.ends(cells)).values()), 0
+
+    def folded(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, max(total, done))
+
     for tp in cells:
-        async for folded in _fold_cell(service, log, store, tp, partitions):
-            done += folded
-            progress(done, max(total, done))
+        await _fold_cell(service, log, store, tp, partitions, folded)
     return await projection_hash(store)
 
 
@@ -53,25 +59,39 @@ async def projection_hash(store: Store) -> str:
 
 
 async def _fold_cell(
-    service: Service, log: Log, store: Store, tp: TopicPartition, partitions: int
-) -> AsyncIterator[int]:
+    service: Service, log: Log, store: Store, tp: TopicPartition, partitions: int, folded: Callable[[int], None]
+) -> None:
+    """The database reads the next chunk and writes the last one while this one is folded."""
     cache: Cache = {}
     evicted = False
-    async for chunk in _chunks(log, store, tp):
-        events = [(decode_event(service, row.headers, row.value), row.number) for row in chunk]
-        await _load(service, store, events, cache, evicted)
-        batch = Batch(service, cache, {}, partitions)
-        batch.cell = Cell(tp.partition, 0, {}, {}, 0, {}, {})
-        for event, number in events:
-            batch.fold(event, event_id(tp.topic, tp.partition, number))
-        made = batch.commit()
-        await store.load_rebuilt(Commit((), made.states, made.rows, (), made.timers))
-        for key, (_, aggregate, _, _) in batch.changed.items():
-            cache[key] = aggregate
-        if len(cache) > CACHE_MAX:
-            cache.clear()
-            evicted = True
-        yield len(events)
+    async with asyncio.TaskGroup() as group, aclosing(_chunks(log, store, tp)) as chunks:
+        writing = group.create_task(asyncio.sleep(0))
+        chunk = await _next(chunks)
+        while chunk is not None:
+            coming = group.create_task(_next(chunks))
+            await asyncio.sleep(0)  # so that it has begun
+            events = [(decode_event(service, row.headers, row.value), row.number) for row in chunk]
+            if evicted:
+                await writing
+            await _load(service, store, events, cache, evicted)
+            batch = Batch(service, cache, {}, partitions)
+            batch.cell = Cell(tp.partition, 0, {}, {}, 0, {}, {})
+            for event, number in events:
+                batch.fold(event, event_id(tp.topic, tp.partition, number))
+            made = batch.commit()
+            await writing
+            writing = group.create_task(store.load_rebuilt(Commit((), made.states, made.rows, (), made.timers)))
+            for key, (_, aggregate, _, _) in batch.changed.items():
+                cache[key] = aggregate
+            if len(cache) > CACHE_MAX:
+                cache.clear()
+                evicted = True
+            folded(len(events))
+            chunk = await coming
+
+
+async def _next(chunks: AsyncGenerator[list[StreamRecord], None]) -> list[StreamRecord] | None:
+    return await anext(chunks, None)
 
 
 async def _load(service: Service, store: Store, events: list[tuple[Event, int]], cache: Cache, evicted: bool) -> None:
@@ -83,7 +103,7 @@ async def _load(service: Service, store: Store, events: list[tuple[Event, int]],
         cache[key] = msgspec.json.decode(data, type=service.aggregates[key.kind]) if data is not None else None
 
 
-async def _chunks(log: Log, store: Store, tp: TopicPartition) -> AsyncIterator[list[StreamRecord]]:
+async def _chunks(log: Log, store: Store, tp: TopicPartition) -> AsyncGenerator[list[StreamRecord], None]:
     """A stream's rows once each, in order: those on the topic, then those that only the store has."""
     number = 0
     reader = log.reader()
