@@ -1,7 +1,6 @@
 """The `csms` command line."""
 
 import asyncio
-import gc
 import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 
 from csms import houses
+from csms.garbage import collect_garbage_seldom
 from csms.runtime import check_port, open_process, read_settings, stop_on_signals
 from csms.tools import frames as frames_tool
 from csms.tools import parked as parked_tool
@@ -40,21 +40,9 @@ ServiceName = StrEnum("ServiceName", {name: name for name in houses.HOSTS})  # t
 EXPECTED = (OperatorError, Unavailable)
 
 
-GC_YOUNG_OBJECTS = 50_000
-"""A batch of records makes tens of thousands of objects, nearly all without cycles and gone with the batch: looking at
-them every 700 objects (Python's default) takes a sixth of the CPU."""
-
-
-def _collect_garbage_seldom() -> None:
-    """What is loaded by now stays; collect the rest when it is worth it."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_YOUNG_OBJECTS, 20, 20)
-
-
 def _run(work: Callable[[BaseServiceSettings], Awaitable[T]]) -> T:
     """Run a command; what a person can mend is said in one line, without a traceback."""
-    _collect_garbage_seldom()
+    collect_garbage_seldom()
     try:
         settings = read_settings()
         if sys.platform != "win32":

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from csms.bench.figures import Report
 from csms.bench.runs import LOGS, Options, run
-from csms.bench.systems import SystemFailed
 from csms.bench.table import table
+from csms.garbage import collect_garbage_seldom
+from csms.harness import ProcessFailed
 from csms.kafka_jars import BrokerUnavailable
 from simulator.load import LoadError
 
@@ -52,9 +53,10 @@ def main(
         raise typer.BadParameter(f"no such log: {', '.join(unknown)}; there are {', '.join(LOGS)}")
     console = Console()
     report = Report(machine())
+    collect_garbage_seldom()
     try:
         uvloop.run(run(options, report, console))
-    except (SystemFailed, BrokerUnavailable, LoadError) as error:
+    except (ProcessFailed, BrokerUnavailable, LoadError) as error:
         Console(stderr=True).print(f"[red]csms bench:[/red] {error}", soft_wrap=True)
         raise typer.Exit(1) from None
     finally:

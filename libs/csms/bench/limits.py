@@ -10,8 +10,9 @@ import psutil  # type: ignore[import-untyped]
 
 from csms.bench.figures import Closed, RoundTrip
 from csms.bench.scenarios import closed_figures
-from csms.bench.systems import LOOPBACK, System, SystemFailed, free_ports
+from csms.bench.systems import System
 from csms.bench.usage import Meter, family
+from csms.harness import HOST, ProcessFailed, free_ports
 from simulator.load import LoadConfig, drive_apart
 
 LISTENS_WITHIN_S = 20.0
@@ -26,7 +27,7 @@ async def echo_server() -> AsyncIterator[tuple[str, int]]:
         async with asyncio.timeout(LISTENS_WITHIN_S):
             while not await _listens(port):  # noqa: ASYNC110  nothing tells
                 await asyncio.sleep(0.05)
-        yield f"ws://{LOOPBACK}:{port}/ocpp", process.pid
+        yield f"ws://{HOST}:{port}/ocpp", process.pid
     finally:
         process.terminate()
         await process.wait()
@@ -34,7 +35,7 @@ async def echo_server() -> AsyncIterator[tuple[str, int]]:
 
 async def _listens(port: int) -> bool:
     try:
-        _, writer = await asyncio.open_connection(LOOPBACK, port)
+        _, writer = await asyncio.open_connection(HOST, port)
     except OSError:
         return False
     writer.close()
@@ -49,19 +50,22 @@ async def echo(config: LoadConfig, pid: int) -> Closed:
 
 
 async def kafka_round_trip(system: System) -> RoundTrip:
-    """Records through the system's broker and back, while the system is idle. Raises SystemFailed."""
+    """Records through the system's broker and back, while the system is idle. Raises ProcessFailed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "csms.bench.round_trip", system.environment["KAFKA_BOOTSTRAP_SERVERS"],
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
 
     def groups() -> dict[str, list[psutil.Process]]:
-        return {"client": family(process.pid), "kafka": family(system.pids["kafka"]) if "kafka" in system.pids else []}
+        return {
+            "client": family(process.pid),
+            "kafka": family(system.others["kafka"]) if "kafka" in system.others else [],
+        }
 
     async with Meter(groups) as meter:
         out, _ = await process.communicate()
     if process.returncode:
-        raise SystemFailed(f"the bare Kafka round trip ended with exit code {process.returncode}")
+        raise ProcessFailed(f"the bare Kafka round trip ended with exit code {process.returncode}")
     found = orjson.loads(out)
     begin, end = found["window"]
     records = max(1, found["records"])

@@ -66,10 +66,9 @@ async def place(system: System | None, partitions: int) -> AsyncIterator[Place]:
             server = await stack.enter_async_context(EmbeddedPostgres(Path(directory)))
             yield Place(server.dsn, None, partitions, {"postgres": server.pid})
         else:
-            pids = {name: pid for name, pid in system.pids.items() if name in ("postgres", "kafka")}
             environment = system.environment
             bootstrap = environment["KAFKA_BOOTSTRAP_SERVERS"]
-            yield Place(environment["DATABASE_URL"], bootstrap, partitions, pids)
+            yield Place(environment["DATABASE_URL"], bootstrap, partitions, dict(system.others))
 
 
 async def produce(there: Place, events: int, progress: Progress) -> float:

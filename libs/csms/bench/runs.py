@@ -59,7 +59,7 @@ class Bars:
 
 
 async def run(options: Options, report: Report, console: Console) -> None:
-    """Measure everything and note it in the report as it comes. Raises SystemFailed, BrokerUnavailable, LoadError."""
+    """Measure everything and note it in the report as it comes. Raises ProcessFailed, BrokerUnavailable, LoadError."""
     bars = Bars(console)
     with bars.progress:
         await _echo(options, report, bars)

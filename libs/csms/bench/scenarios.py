@@ -97,7 +97,7 @@ async def hold(system: System, config: LoadConfig) -> Held:
 
 def _memory(system: System) -> tuple[int, int]:
     """Resident bytes of the process with the sockets, and of all our own processes."""
-    ours = [process for pid in system.own_pids for process in family(pid)[:1]]
+    ours = [process for pid in system.pids.values() for process in family(pid)[:1]]
     sizes = {process.pid: rss_bytes(process) for process in ours}
     return sizes.get(system.gateway_pid, 0), sum(sizes.values())
 
