@@ -91,12 +91,15 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class OpenCommand(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`sent`: on some connection, maybe an earlier one; then nobody may say that it was never carried out."""
+
     command_id: str
     action: str
     state: State
     queue_until: int
     timeout_ms: int
     repeat: bool
+    sent: bool = False
     slot: int = -1
     epoch: int = -1
     claim: int = 0
@@ -363,7 +366,7 @@ class Commands:
         command = _queue(view, context.station).find(subject.rpartition("/")[2])
         if command is None or command.state != "waiting":
             return NOTHING
-        return self._over(command, view, context, "expired")
+        return self._over(command, view, context, "unknown" if command.sent else "expired")
 
     def _broken(self, command: OpenCommand, view: View, context: Context) -> Outcome:
         if command.repeat or actions.ACTIONS[command.action].idempotent:
@@ -380,7 +383,7 @@ class Commands:
         if frame and command.queue_until > context.now:
             waiting = self.waiting(at=context.now, station=context.station, command_id=command.command_id)
             return Outcome((waiting,))
-        return self._over(command, view, context, "unknown" if command.state == "sending" else "not_connected")
+        return self._over(command, view, context, "unknown" if command.sent else "not_connected")
 
     def _over(
         self,
@@ -513,7 +516,7 @@ def _evolve_waiting(event: CommandWaiting, view: View) -> Iterable[Put | Drop | 
 
 
 def _evolve_sending(event: CommandSending, view: View) -> Iterable[Put | Drop | Timer]:
-    return _replace(view, event.station, event.command_id, state="sending")
+    return _replace(view, event.station, event.command_id, state="sending", sent=True)
 
 
 def _evolve_ended(event: CommandEnded, view: View) -> Iterable[Put | Drop | Timer]:

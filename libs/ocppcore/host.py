@@ -1,7 +1,7 @@
 """What a process offers to the services that it hosts, and what hosting a service gives: an engine and an API."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
@@ -22,6 +22,9 @@ from ocppcore.service import Service
 from ocppcore.settings import BaseServiceSettings, Keys
 from ocppcore.store import Store
 
+Follower = Callable[[], Awaitable[None]]
+"""Waits, for a bounded time, until a copy has read to the log's end as it is now."""
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -34,6 +37,8 @@ class Environment:
     store: Callable[[str], Store]
     authenticator: Authenticator
     registry: CollectorRegistry
+    followers: list[Follower] = field(default_factory=list)
+    """Every copy of another service's state in this process: a write is answered once they have read it."""
 
     @property
     def pseudonyms(self) -> Pseudonyms:
@@ -72,7 +77,9 @@ def host(env: Environment, service: Service, routers: Routers, knows_station: Kn
         clock=env.clock,
         seal=Seal(env.keys.password, "parked records"),
         settings=EngineSettings(partitions=env.settings.partition_count),
+        followers=env.followers,
     )
+    env.followers.append(engine.copies.followed)
 
     async def in_copy(station: str) -> bool:
         lookup = (topics.STATIONS, station)

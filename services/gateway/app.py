@@ -45,6 +45,7 @@ def build(env: Environment, settings: Settings, bound: socket.socket | None = No
         seal=env.outbound_seal,
         listeners=[WsListener(plain_listener(settings), bound)],
     )
+    env.followers.append(gateway.followed)
     env.registry.register(StatsCollector(gateway.stats))
     frames = Frames(env.log, settings.partition_count, settings.slots, settings.scan_records_max)
     app = service_app(

@@ -152,6 +152,11 @@ class Gateway:
         """See `Hub.connect`."""
         return await self.hub.connect(station, identity, subprotocol, security_profile, transport)
 
+    async def followed(self) -> None:
+        """Wait until the copy of the stations has read to the log's end as it is now, or the time for that is over."""
+        if self._caught_up:
+            await self.stations.reach(await self._door.ends(), self._numbers.catch_up_s)
+
     async def run(self) -> None:
         """Serve until `drain` has finished.
 

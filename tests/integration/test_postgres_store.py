@@ -16,8 +16,18 @@ import pytest
 
 from ocppcore.memory import MemoryStore
 from ocppcore.postgres.store import PostgresStore
-from ocppcore.store import ProjectionsChanged
-from ocppcore.store import Commit, Delete, StateKey, Store, StoreUnavailable, Table, TimerKey, Upsert, Value
+from ocppcore.store import (
+    Commit,
+    Delete,
+    ProjectionsChanged,
+    StateKey,
+    Store,
+    StoreUnavailable,
+    Table,
+    TimerKey,
+    Upsert,
+    Value,
+)
 from tests.integration import store_contract as contract
 from tests.integration.postgres_fixture import PostgresServer, postgres_server
 from tests.integration.store_contract import (

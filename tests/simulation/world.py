@@ -354,6 +354,8 @@ class World:
                     while not (asking.done() and all(s.done for s in self.stations) and self._settled()):
                         await asyncio.sleep(1)
                     await asyncio.sleep(3)
+                    while not self._settled():
+                        await asyncio.sleep(0.2)
             except TimeoutError:
                 left = {station.identity: len(station.queue) for station in self.stations if station.queue}
                 self.problems.append(f"not settled: {left or self._unsettled()}")

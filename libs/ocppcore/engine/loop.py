@@ -5,10 +5,12 @@ has nothing to publish. After an environment error everything in memory is throw
 """
 
 import asyncio
+import contextlib
 import heapq
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -90,12 +92,14 @@ class Engine:
         clock: Clock,
         seal: Seal,
         settings: EngineSettings | None = None,
+        followers: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         self.service = service
         self.store = store
         self.log = log_
         self.settings = settings or EngineSettings()
         self._clock = clock
+        self._followers = followers
         self._seal = seal
         self._inputs = (topics.frames(service.name), topics.requests(service.name), topics.CONNECTIONS)
         self._cells: dict[int, Cell] = {}
@@ -140,7 +144,16 @@ class Engine:
         return msgspec.json.decode(data, type=Operation) if data else None
 
     async def submit(self, request: Request, wait_s: float) -> Operation | None:
-        """Append a request and wait for its outcome; None when it has not come within `wait_s`."""
+        """Append a request and wait for its outcome; None when it has not come within `wait_s`.
+
+        A change is answered once the copies in this process have read it; other processes read it a moment later.
+        """
+        operation = await self._outcome(request, wait_s)
+        if operation is not None and operation.status < 400:
+            await asyncio.gather(*(followed() for followed in self._followers))
+        return operation
+
+    async def _outcome(self, request: Request, wait_s: float) -> Operation | None:
         future: asyncio.Future[Operation] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(request.id, []).append(future)
         try:
@@ -153,7 +166,8 @@ class Engine:
                     return future.result()
                 # Another replica may own the cell: its outcome is in the store.
                 if found := await self.find(request.id):
-                    return found
+                    await self._followed(max(0.0, left))
+                    return future.result() if future.done() else found
                 if left <= 0:
                     return None
                 pause = min(pause * 2, 0.5)
@@ -162,6 +176,12 @@ class Engine:
             waiting.remove(future)
             if not waiting:
                 del self._waiters[request.id]
+
+    async def _followed(self, wait_s: float) -> None:
+        """Wait, not longer than that, until what was committed here before now is on the log."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._publisher.drained()
 
     # Running.
 
@@ -380,11 +400,11 @@ class Engine:
         else:
             raise AssertionError(f"{self.service.name}: a batch named {self.settings.looks_max} things one by one")
         await self.store.commit(batch.commit())
-        self._committed(batch, results)
+        self._committed(batch)
         self.counts.batches += 1
         self.counts.records += len(works)
         self.counts.events += len(batch.stream)
-        await self._publisher.put(job)
+        await self._publisher.put(job._replace(done=partial(self._answered, results)) if results else job)
         if self._stopped & self._cells.keys():
             await self._own(self._cells.keys() - self._stopped)
 
@@ -536,7 +556,14 @@ class Engine:
                 batch.change(put)
         yield request.id, known
 
-    def _committed(self, batch: Batch, results: Sequence[tuple[str, Operation]]) -> None:
+    def _answered(self, results: Sequence[tuple[str, Operation]]) -> None:
+        """What follows from these requests is on the log: whoever waits for them may be told, and look for it there."""
+        for request_id, operation in results:
+            for future in self._waiters.get(request_id, ()):
+                if not future.done():
+                    future.set_result(operation)
+
+    def _committed(self, batch: Batch) -> None:
         for state, (cell_number, aggregate, _, _) in batch.changed.items():
             self._cache[state] = aggregate
             if type(aggregate) is Connection:
@@ -564,10 +591,6 @@ class Engine:
                         heapq.heappush(self._heap, (due, key))
         for id_, pending in batch.effects:
             self._effects.start(id_, pending)
-        for request_id, operation in results:
-            for future in self._waiters.get(request_id, ()):
-                if not future.done():
-                    future.set_result(operation)
 
     def _acked(self, stream: Sequence[StreamRecord]) -> None:
         for row in stream:
@@ -587,7 +610,7 @@ class Engine:
             batch = self._batch({})
             batch.cells = {cell.number: cell.copy() for cell in dirty}
             await self.store.commit(batch.commit())
-            self._committed(batch, ())
+            self._committed(batch)
         self._cautious.clear()  # nothing is waiting that could kill this process
         await self.store.expire(now, 1000)
 

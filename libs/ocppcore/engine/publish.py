@@ -8,8 +8,11 @@ from ocppcore.log import Log, NewRecord, StreamRecord
 
 
 class Job(NamedTuple):
+    """What a batch leaves to be put on the log; `done` is called once it is there."""
+
     records: Sequence[NewRecord]
     stream: Sequence[StreamRecord]
+    done: Callable[[], None] | None = None
 
 
 class Publisher:
@@ -24,6 +27,8 @@ class Publisher:
         """Hand a committed batch over; waits while the queue is full: a slow log slows the loop."""
         if job.records or job.stream:
             await self._queue.put(job)
+        elif job.done is not None:
+            job.done()
 
     async def run(self) -> None:
         """Publish for ever; raises LogUnavailable; what was not acknowledged then is published by a new owner."""
@@ -39,7 +44,9 @@ class Publisher:
                 if stream:
                     group.create_task(self._log.publish(stream))
             self._acked(stream)
-            for _ in jobs:
+            for job in jobs:
+                if job.done is not None:
+                    job.done()
                 self._queue.task_done()
 
     async def drained(self) -> None:

@@ -159,6 +159,17 @@ def test_sent_and_lost_is_repeated_where_that_is_harmless_or_wanted(world: World
     assert status(world) == "queued"
 
 
+def test_a_repeat_that_cannot_be_sent_is_unknown_for_the_first_may_have_been_carried_out(world: World) -> None:
+    world.connect(epoch=1)
+    ask(world, action="GetBaseReport")
+    receipt(world, "sending")
+    world.connect(epoch=2)
+    receipt(world, "lost")
+    world.connect(epoch=2, connected=False)
+    receipt(world, "gone", epoch=2)
+    assert status(world) == "unknown"
+
+
 def test_a_gateway_that_died_ends_what_it_had_sent_and_not_what_it_had_not(world: World) -> None:
     world.connect(epoch=1)
     ask(world, "sent")

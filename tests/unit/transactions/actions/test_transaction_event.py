@@ -171,7 +171,6 @@ def test_every_event_with_a_token_is_answered_with_its_status(
     assert recorded.token_position == (-1 if state is None else 7)
 
 
-@pytest.mark.requirement("C16.FR.03")
 @pytest.mark.parametrize(("kind", "trigger"), [("Started", "Authorized"), ("Updated", "Authorized")])
 def test_a_master_pass_starts_nothing(world: World, kind: str, trigger: str) -> None:
     master = {"type": "ISO14443", "status": "Accepted", "group": {"idToken": "MASTERS", "type": "Central"}}
