@@ -116,12 +116,10 @@ async def load(
     async with asyncio.TaskGroup() as group:
         playing = group.create_task(fleet.run(stop, drain_s))
         asking = group.create_task(_ask(made, random.Random(seed), config.station_ids()))
-        try:
-            yield made
-        finally:
-            asking.cancel()
-            stop.set()
-            await playing
+        yield made
+        asking.cancel()
+        stop.set()
+        await playing
 
 
 def _api(system: System) -> CsmsApi:

@@ -1,6 +1,8 @@
 """One run of the torture: start, load, kill, calm down, judge."""
 
 import asyncio
+import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from csms.harness import ProcessFailed, System, on_kafka
+from csms.harness import ProcessFailed, Program, System, on_kafka
 from csms.houses import HOSTS
 from csms.kafka_broker import KafkaBroker
 from csms.torture import evidence, judge
@@ -55,6 +57,8 @@ class Report:
     events_published_again: int = 0
     seconds: float = 0.0
     faults: list[str] = field(default_factory=list)
+    logs: Path | None = None
+    """Where the processes' output was kept: only when something is broken."""
 
 
 class NotStarted(Exception):
@@ -72,16 +76,23 @@ class Arena:
         self.system = system
         self.victims = {victim.name: victim for victim in victims}
 
-    async def until_ready(self) -> None:
-        """Wait until everything serves, however often it dies meanwhile. Raises TimeoutError."""
-        async with asyncio.timeout(CALM_WITHIN_S):
-            for program in self.system.programs.values():
-                while True:
-                    try:
-                        await program.ready()
-                        break
-                    except ProcessFailed:
-                        await asyncio.sleep(LOOK_AGAIN_S)
+    async def until_ready(self) -> list[str]:
+        """Wait until everything serves, however often it dies meanwhile; what has not come back, and what it says."""
+        until = time.monotonic() + CALM_WITHIN_S
+        return [fault for program in self.system.programs.values() if (fault := await _comes_back(program, until))]
+
+
+async def _comes_back(program: Program, until: float) -> str:
+    """ "" once it serves, else what it says in the end."""
+    said = ""
+    while (left := until - time.monotonic()) > 0 or not said:
+        try:
+            await program.ready(max(left, LOOK_AGAIN_S))
+            return ""
+        except ProcessFailed as error:
+            said = str(error)
+            await asyncio.sleep(LOOK_AGAIN_S)
+    return f"{program.name} does not come back: {said}"
 
 
 @asynccontextmanager
@@ -120,6 +131,8 @@ async def torture(wanted: Wanted, directory: Path, console: Console) -> Report:
                 supervisor.cancel()
                 await asyncio.wait([supervisor])
             await _judge_at_rest(place.system, report, show)
+    if report.faults:
+        report.logs = _keep_logs(directory)
     for victim in place.victims.values():
         if isinstance(victim, Process) and victim.ends:
             report.ends[victim.name] = dict(victim.ends)
@@ -138,7 +151,7 @@ async def _suffer(place: Arena, url: str, wanted: Wanted, report: Report, show: 
             show(f"killing {kill.target}", number, charging.acknowledged)
             await _kill(place, kill, charging, report)
         show("calming down", wanted.kills, charging.acknowledged)
-        await place.until_ready()
+        report.faults += await place.until_ready()
         await _acknowledged_more(charging, charging.acknowledged, report)
         show("last events", wanted.kills, charging.acknowledged)
     await _judge_running(charging, report, show)
@@ -194,6 +207,13 @@ async def _judge_at_rest(system: System, report: Report, show: Show) -> None:
     for service in HOSTS:
         show(f"rebuilding {service}", sum(report.kills.values()), report.acknowledged)
         report.faults += await evidence.rebuilt(system, service)
+
+
+def _keep_logs(directory: Path) -> Path:
+    kept = Path(tempfile.mkdtemp(prefix="csms-torture-"))
+    for log in directory.glob("*.log"):
+        shutil.copy(log, kept)
+    return kept
 
 
 def _progress(console: Console) -> Progress:
