@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]
 
+import ocppcore.postgres.arrays  # noqa: F401
 from ocppcore.log import LogUnavailable
 
 T = TypeVar("T")

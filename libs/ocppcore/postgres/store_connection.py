@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import asyncpg  # type: ignore[import-untyped]
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+import ocppcore.postgres.arrays  # noqa: F401
 from ocppcore.postgres.store_tables import lock_key
 from ocppcore.store import StoreUnavailable
 
