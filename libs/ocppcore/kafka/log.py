@@ -129,12 +129,14 @@ class KafkaLog(Log):
 
     def _entry(self, record: NewRecord | StreamRecord, headers: Headers, number: int | None) -> Entry:
         key = record.key.encode()
-        texts = list(map(str.encode, headers.values()))
-        size = RECORD_OVERHEAD_BYTES + len(key) + len(record.value) + sum(map(len, headers)) + sum(map(len, texts))
+        encoded = [(name, text.encode()) for name, text in headers.items()]
+        size = RECORD_OVERHEAD_BYTES + len(key) + len(record.value)
+        for name, value in encoded:
+            size += len(name) + len(value)
         if size > self._record_bytes_max:
             raise RecordTooLarge(f"{record.topic}: {size} bytes, the limit is {self._record_bytes_max}")
         partition = TopicPartition(self._prefix + record.topic, record.partition)
-        return Entry(partition, key, record.value or None, list(zip(headers, texts, strict=True)), size, number)
+        return Entry(partition, key, record.value or None, encoded, size, number)
 
     async def _offsets(self, partitions: Sequence[TopicPartition], question: str) -> dict[TopicPartition, int]:
         if not partitions:
