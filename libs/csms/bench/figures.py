@@ -10,7 +10,10 @@ from simulator.load import LoadResult
 
 @dataclass(frozen=True, kw_only=True)
 class Closed:
-    """One run of the closed loop. CPU in µs a call, by group of processes and in all; the driver's is not in it."""
+    """One run of the closed loop. CPU in µs a call, by group of processes and in all; the driver's is not in it.
+
+    `others_cores`: how busy the machine was with anything else; a run with much of it was disturbed.
+    """
 
     calls_per_s: float
     cpu_us: float
@@ -18,6 +21,7 @@ class Closed:
     driver_cpu_us: float
     p50_ms: float
     p99_ms: float
+    others_cores: float
     errors: int
 
 
@@ -29,6 +33,7 @@ class Open:
     p50_ms: float
     p99_ms: float
     cpu_us: float
+    others_cores: float
     late: int
     """CALLs that were due and not sent, or not answered."""
     errors: int

@@ -48,6 +48,7 @@ def closed_figures(result: LoadResult, meter: Meter) -> Closed:
         driver_cpu_us=result.driver_cpu_us_per_call,
         p50_ms=result.latency.p50,
         p99_ms=result.latency.p99,
+        others_cores=_others(result, meter),
         errors=errors_of(result),
     )
 
@@ -61,6 +62,7 @@ async def open_loop(system: System, config: LoadConfig) -> Open:
         p50_ms=result.latency.p50,
         p99_ms=result.latency.p99,
         cpu_us=round(sum(_us(spent, result.calls) for spent in meter.cpu_s(*result.window).values()), 1),
+        others_cores=_others(result, meter),
         late=result.unsent + result.unanswered,
         errors=errors_of(result),
     )
@@ -100,6 +102,11 @@ def _memory(system: System) -> tuple[int, int]:
     ours = [process for pid in system.pids.values() for process in family(pid)[:1]]
     sizes = {process.pid: rss_bytes(process) for process in ours}
     return sizes.get(system.gateway_pid, 0), sum(sizes.values())
+
+
+def _others(result: LoadResult, meter: Meter) -> float:
+    driver_cpu_s = result.driver_cpu_us_per_call * result.calls / 1e6
+    return round(meter.others_cores(*result.window, driver_cpu_s), 2)
 
 
 def _us(seconds: float, calls: int) -> float:

@@ -57,6 +57,7 @@ def _closed(shown: Table, report: Report) -> None:
     _row(shown, report, "latency p50 at saturation (ms)", lambda run: run.p50_ms, "{:.1f}")
     _row(shown, report, "latency p99 at saturation (ms)", lambda run: run.p99_ms, "{:.1f}")
     _row(shown, report, "errors", lambda run: run.errors, "{:.0f}")
+    _row(shown, report, "cores busy with anything else", lambda run: run.others_cores, "{:.1f}", style="dim")
 
 
 def _row(shown: Table, report: Report, name: str, value: Callable[[Closed], float], form: str, style: str = "") -> None:
@@ -85,10 +86,11 @@ def _open(shown: Table, report: Report) -> None:
     _rest(shown, report, "CPU per call (µs)", lambda run: run.cpu_us)
     _rest(shown, report, "late or unanswered", lambda run: run.late)
     _rest(shown, report, "errors", lambda run: run.errors)
+    _rest(shown, report, "cores busy with anything else", lambda run: run.others_cores, 1)
 
 
-def _rest(shown: Table, report: Report, name: str, value: Callable[[Open], float]) -> None:
-    shown.add_row(name, *(f"{middle([value(run) for run in log.open]):.0f}" for log in report.logs), "")
+def _rest(shown: Table, report: Report, name: str, value: Callable[[Open], float], digits: int = 0) -> None:
+    shown.add_row(name, *(f"{middle([value(run) for run in log.open]):.{digits}f}" for log in report.logs), "")
 
 
 def _held(shown: Table, logs: Sequence[LogFigures]) -> None:

@@ -15,8 +15,11 @@ Groups = Callable[[], Mapping[str, list[psutil.Process]]]
 """The processes of each group at present."""
 
 
+MACHINE = "(machine)"
+
+
 class Reading(NamedTuple):
-    """CPU seconds of each group since its processes started; `at` is time.monotonic()."""
+    """CPU seconds of each group since its processes started, and of the machine; `at` is time.monotonic()."""
 
     at: float
     cpu_s: Mapping[str, float]
@@ -38,6 +41,12 @@ def cpu_s(process: psutil.Process) -> float:
     except psutil.NoSuchProcess:
         return 0.0
     return float(times.user + times.system + times.children_user + times.children_system)
+
+
+def busy_s() -> float:
+    """CPU seconds that the machine has spent on anything since it started."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
 def rss_bytes(process: psutil.Process) -> int:
@@ -70,7 +79,15 @@ class Meter:
     def cpu_s(self, begin: float, end: float) -> dict[str, float]:
         """CPU seconds that each group spent between two points of the monotonic clock."""
         last = self.readings[-1].cpu_s
-        return {group: max(0.0, self._at(group, end) - self._at(group, begin)) for group in last}
+        return {group: self._spent(group, begin, end) for group in last if group != MACHINE}
+
+    def others_cores(self, begin: float, end: float, driver_cpu_s: float) -> float:
+        """How many cores, on average, did something that was neither of the groups nor of the driver."""
+        known = sum(self.cpu_s(begin, end).values()) + driver_cpu_s
+        return max(0.0, self._spent(MACHINE, begin, end) - known) / (end - begin)
+
+    def _spent(self, group: str, begin: float, end: float) -> float:
+        return max(0.0, self._at(group, end) - self._at(group, begin))
 
     def _at(self, group: str, at: float) -> float:
         """The group's clock at a point in time, between the readings around it in proportion."""
@@ -83,6 +100,7 @@ class Meter:
 
     def _read(self) -> None:
         spent = {group: sum(map(cpu_s, found)) for group, found in self.groups().items()}
+        spent[MACHINE] = busy_s()
         self.readings.append(Reading(time.monotonic(), spent))
 
     async def _keep(self) -> None:

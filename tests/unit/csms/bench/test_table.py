@@ -1,0 +1,73 @@
+"""The benchmark's table: medians, what is required, what is missing."""
+
+from dataclasses import replace
+
+from rich.console import Console
+
+from csms.bench.figures import Closed, Held, LogFigures, Open, Replay, Report, RoundTrip, middle
+from csms.bench.table import table
+
+CLOSED = Closed(
+    calls_per_s=7500.0,
+    cpu_us=200.0,
+    cpu_us_by={"csms": 150.0, "postgres": 50.0},
+    driver_cpu_us=20.0,
+    p50_ms=25.0,
+    p99_ms=60.0,
+    others_cores=0.1,
+    errors=0,
+)
+OPEN = Open(rate=1000.0, p50_ms=3.0, p99_ms=40.0, cpu_us=400.0, others_cores=0.1, late=0, errors=0)
+
+
+def shown(report: Report) -> str:
+    console = Console(width=200, record=True, force_terminal=False, file=None, quiet=False)
+    with console.capture() as captured:
+        console.print(table(report))
+    return captured.get()
+
+
+def test_the_median_of_runs_is_shown_with_what_is_required() -> None:
+    slow, fast = replace(CLOSED, calls_per_s=6000.0), replace(CLOSED, calls_per_s=9000.0)
+    text = shown(Report("m", [LogFigures("embedded", closed=[slow, CLOSED, fast], open=[OPEN])], echo=[CLOSED]))
+    assert "7,500 ≥ 7,000" in text
+    assert "200 ≤ 250" in text
+    assert "3.0 ≤ 8" in text
+    assert "WebSocket echo 7,500" in text
+
+
+def test_a_report_that_was_broken_off_is_shown_as_far_as_it_came() -> None:
+    text = shown(Report("m", [LogFigures("embedded", closed=[CLOSED]), LogFigures("Kafka")]))
+    assert "7,500" in text
+    assert "open loop" not in text
+
+
+def test_both_logs_connections_replay_and_limits_have_their_place() -> None:
+    held = Held(
+        connections=10,
+        connected=9,
+        connect_s=1.0,
+        bytes_per_connection=40_960,
+        all_bytes_per_connection=51_200,
+        heartbeats_per_s=5.0,
+        p50_ms=1.0,
+        p99_ms=2.0,
+        errors=1,
+    )
+    replay = Replay(events=1000, events_per_s=30_000.0, seconds=1.0, hash_s=0.5, produce_s=1.0, cpu_us=40.0)
+    logs = [LogFigures(name, [CLOSED], [OPEN], [held], [replay]) for name in ("embedded", "Kafka")]
+    text = shown(Report("m", logs, kafka=[RoundTrip(records_per_s=20_000.0, cpu_us=50.0, p50_ms=2.0, p99_ms=9.0)]))
+    assert text.count("9 of 10") == 2
+    assert text.count("40.0 ≤ 64") == 2
+    assert text.count("30,000 ≥ 25,000") == 2
+    assert "Kafka round trip 20,000" in text
+
+
+def test_a_report_is_plain_data() -> None:
+    report = Report("m", [LogFigures("embedded", closed=[CLOSED])])
+    assert report.as_json()["logs"][0]["closed"][0]["cpu_us_by"] == {"csms": 150.0, "postgres": 50.0}
+
+
+def test_the_median_is_the_middle() -> None:
+    assert middle([3.0, 1.0, 2.0]) == 2.0
+    assert middle([]) != middle([])
