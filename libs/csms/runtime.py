@@ -159,11 +159,11 @@ class Process:
     async def _serve(self, server: uvicorn.Server) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.key_ring.run(), name="keys")]
-            tasks += [group.create_task(_run(hosted), name=hosted.name) for hosted in self.hosted]
+            tasks += [group.create_task(_run(hosted, self.stop), name=hosted.name) for hosted in self.hosted]
             tasks.append(group.create_task(_serve_http(server), name="http"))
             if self.admin and (engine := self._auth):
                 tasks.append(group.create_task(self._admit(engine, self.admin), name="administrator"))
-            gateway = group.create_task(_run(self.gateway.hosted), name="gateway") if self.gateway else None
+            gateway = group.create_task(_run(self.gateway.hosted, self.stop), name="gateway") if self.gateway else None
             await self.stop.wait()
             if self.gateway and gateway:
                 with contextlib.suppress(TimeoutError):
@@ -176,8 +176,16 @@ class Process:
                     task.cancel()
 
 
-async def _run(hosted: Hosted) -> None:
-    await hosted.run()
+async def _run(hosted: Hosted, stop: asyncio.Event) -> None:
+    """Raises RuntimeError when it ends before `stop`: a process that serves nothing must not live on."""
+    task = asyncio.current_task()
+    try:
+        await hosted.run()
+    except asyncio.CancelledError:
+        if task is None or task.cancelling():
+            raise
+    if not stop.is_set():
+        raise RuntimeError(f"{hosted.name} has ended by itself")
 
 
 async def _serve_http(server: uvicorn.Server) -> None:

@@ -190,7 +190,8 @@ class Engine:
         await self._start()
         while True:
             try:
-                await self._serve()
+                # In a task of its own: Python 3.11 leaves the task in which a group failed marked as being cancelled.
+                await asyncio.create_task(self._serve(), name=f"{self.service.name} engine")
             except* (LogUnavailable, StoreUnavailable) as errors:
                 self.failures += 1
                 self.last_error = str(errors.exceptions[0])

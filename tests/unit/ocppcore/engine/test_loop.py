@@ -12,6 +12,7 @@ from ocppcore.engine.rebuild import StillRunning, projection_hash, rebuild
 from ocppcore.engine.recover import DatabaseBehind, adopt_log, load_missing
 from ocppcore.log import LogReplaced, NewRecord
 from ocppcore.memory import MemoryCluster, MemoryLog, MemoryStore, MemoryTables
+from ocppcore.store import StoreUnavailable
 from tests.support.virtual_time import run
 from tests.unit.ocppcore.engine.toy import COUNTS, START, Ask, SetAlarm, Toy, beat, request, wanted
 
@@ -93,6 +94,43 @@ async def test_after_a_crash_before_publishing_the_next_owner_publishes() -> Non
     toy.cluster.interrupt = None
     async with running(toy):
         await until(lambda: toy.events() == ["device.Beat.v1"])
+
+
+@virtual
+async def test_an_environment_error_passes_and_the_engine_goes_on() -> None:
+    toy = made()
+    async with running(toy) as (engine, log, store):
+
+        async def fail(point: str) -> None:
+            if point == "commit":
+                store.interrupt = None
+                raise StoreUnavailable("the database went away")
+
+        for number in range(3):
+            store.interrupt = fail
+            await log.append([beat("cs-1", number)])
+            await until(lambda at=number: len(toy.outbound()) > at)  # type: ignore[misc]
+        await until(lambda: engine.ready)
+        assert toy.tables.rows[COUNTS.name] == {("cs-1",): ("cs-1", 3)}
+
+
+@virtual
+async def test_a_cancellation_that_comes_with_an_environment_error_ends_the_engine() -> None:
+    toy = made()
+    engine, log, store = toy.process()
+    task = asyncio.create_task(engine.run())
+    await until(lambda: engine.ready and bool(engine.cells), task)
+
+    async def fail(point: str) -> None:
+        if point == "commit":
+            task.cancel()
+            raise StoreUnavailable("the database went away")
+
+    store.interrupt = fail
+    await log.append([beat("cs-1", 0)])
+    async with asyncio.timeout(60):
+        await asyncio.wait([task])
+    assert task.cancelled()
 
 
 @virtual
