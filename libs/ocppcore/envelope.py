@@ -34,7 +34,7 @@ class Frame(NamedTuple):
 
     `n` counts the frames of one connection from 0; (station, epoch, n) is unique. `action` is the CALL's action, or
     that of the CALL which a result or error answers. `refused` is the RPC error code with which the gateway itself
-    answered ("" when a service is to answer); services skip refused CALLs.
+    answered ("" when a service is to answer); services skip refused CALLs. `claim` is the gateway's claim of its slot.
     """
 
     station: str
@@ -50,6 +50,7 @@ class Frame(NamedTuple):
     refused: str
     frame: bytes
     traceparent: str
+    claim: int = 0
 
 
 class Receipt(NamedTuple):
@@ -160,6 +161,7 @@ def frame_record(frame: Frame, service: str, partitions: int) -> NewRecord:
     )
     headers["slot"] = str(frame.slot)
     headers["epoch"] = str(frame.epoch)
+    headers["claim"] = str(frame.claim)
     headers["n"] = str(frame.n)
     headers["subprotocol"] = frame.subprotocol
     headers["kind"] = frame.kind
@@ -230,6 +232,7 @@ def parse_frame(record: Record) -> Frame | Receipt:
             h.get("refused", ""),
             record.value,
             h.get("traceparent", ""),
+            int(h.get("claim", "0")),
         )
     except (KeyError, ValueError) as error:
         raise BadRecord(f"{record.topic}/{record.partition}/{record.position}: {error!r}") from error

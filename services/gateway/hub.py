@@ -130,11 +130,11 @@ class Hub:
         epoch = -1
         try:
             epoch = await self.appender.append(connection_record(change, self._cells))
-            origin = Origin(key, identity, holder.slot, epoch, subprotocol)
+            origin = Origin(key, identity, holder.slot, epoch, subprotocol, holder.claim)
             connection = Connection(
                 origin, station.registration, self._limits, self.clock(), self._open_sealed, self._new_trace
             )
-            session = Session(self, station, holder.claim, connection, transport)
+            session = Session(self, station, connection, transport)
             return self._enter(session, opening.newest, holder)
         finally:
             opening.handshakes -= 1
@@ -206,7 +206,7 @@ class Hub:
         change = ConnectionChange(
             identity=origin.identity,
             slot=origin.slot,
-            claim=session.claim,
+            claim=origin.claim,
             connected=False,
             subprotocol=origin.subprotocol,
             at=self.clock(),

@@ -46,14 +46,13 @@ class Host(Protocol):
 
 
 class Session:
-    """One connected station. `station` is what it was admitted with, `claim` the gateway's claim of its slot."""
+    """One connected station. `station` is what it was admitted with."""
 
-    __slots__ = ("_called_at", "_host", "_paused", "_timed", "claim", "closed", "connection", "station", "transport")
+    __slots__ = ("_called_at", "_host", "_paused", "_timed", "closed", "connection", "station", "transport")
 
-    def __init__(self, host: Host, station: Station, claim: int, connection: Connection, transport: Transport) -> None:
+    def __init__(self, host: Host, station: Station, connection: Connection, transport: Transport) -> None:
         self._host = host
         self.station = station
-        self.claim = claim
         self.connection = connection
         self.transport = transport
         self.closed = False

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 Json = dict[str, Any]
 ANSWER_WITHIN_S = 12.0
+LOSES = 0.06
+"""How many CALLs are followed by the loss of their connection."""
 
 
 class Link(Protocol):
@@ -54,7 +56,8 @@ class ModelStation:
         self.queue.append(("BootNotification", boot))
         self.queue.append(("StatusNotification", self._status("Available", 0)))
         for number in range(chance.randint(1, 3)):
-            self.queue.append(("Authorize", {"idToken": {"idToken": self.token, "type": "ISO14443"}}))
+            for _ in range(chance.randint(1, 4)):
+                self.queue.append(("Authorize", {"idToken": {"idToken": self.token, "type": "ISO14443"}}))
             self.queue.append(("StatusNotification", self._status("Occupied", 2 * number + 1)))
             events = self._transaction(f"T{number}")
             if chance.random() < 0.3:
@@ -133,7 +136,7 @@ class ModelStation:
                 frame = json.dumps([2, message_id, action, payload]).encode()
             if self.calm or chance.random() > 0.04:
                 self.link.send(frame)
-            if not self.calm and chance.random() < 0.06:
+            if not self.calm and chance.random() < LOSES:
                 self._lose()
                 return
             answer = await self._answer_to(message_id)

@@ -199,7 +199,7 @@ def _decide_frame(service: Service, work: Work, frame: Frame, view: View, clock:
             identity=frame.identity,
             slot=frame.slot,
             epoch=frame.epoch,
-            claim=0,
+            claim=frame.claim,
             connected=True,
             subprotocol=frame.subprotocol,
             at=clock,

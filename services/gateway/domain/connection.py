@@ -72,6 +72,7 @@ class Origin(NamedTuple):
     slot: int
     epoch: int
     subprotocol: str
+    claim: int
 
 
 class Refusal(NamedTuple):
@@ -466,10 +467,10 @@ class Connection:
         at: int,
         traceparent: str | None = None,
     ) -> Frame:
-        station, identity, slot, epoch, subprotocol = self.origin
+        station, identity, slot, epoch, subprotocol, claim = self.origin
         trace = self._new_trace() if traceparent is None else traceparent
         return Frame(
-            station, identity, slot, epoch, n, subprotocol, at, kind, message_id, action, refused, frame, trace
+            station, identity, slot, epoch, n, subprotocol, at, kind, message_id, action, refused, frame, trace, claim
         )
 
     def _receipt(self, out: OutFrame, what: ReceiptKind, reason: str, now: int, ack: Ack | None = None) -> Append:

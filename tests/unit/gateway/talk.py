@@ -6,7 +6,7 @@ from typing import Any
 from ocppcore.envelope import Frame, OutFrame, Receipt
 from services.gateway.domain.connection import Append, Close, Connection, Effect, Limits, Origin, Send
 
-ORIGIN = Origin("cs1", "CS1", 3, 77, "ocpp2.0.1")
+ORIGIN = Origin("cs1", "CS1", 3, 77, "ocpp2.0.1", 8)
 T0 = 1_700_000_000_000
 
 

@@ -24,7 +24,7 @@ def test_the_record_of_a_frame_says_where_it_came_from_and_holds_the_bytes_as_re
     talk.says(frame)
 
     entry = talk.entries[0]
-    assert (entry.station, entry.identity, entry.slot, entry.epoch, entry.subprotocol) == ORIGIN
+    assert (entry.station, entry.identity, entry.slot, entry.epoch, entry.subprotocol, entry.claim) == ORIGIN
     assert (entry.frame, entry.n, entry.received_at) == (frame, 0, T0)
 
 
