@@ -49,6 +49,10 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     `credential` is the stored form of the password (`credentials.py`), None: none is set. `registration` is the last
     boot answer, which outlives connections, or what the registry says to a station that has never booted.
     `zone`: IANA name, "" = the installation's.
+
+    `next_credential` and `next_security_profile` are admitted beside the ones in force while a change of them is under
+    way (A01, A05). `allow_expired_certificate`: admitted as Pending, to renew it at once (A00.FR.429). `controller`:
+    the normalised id of the Local Controller whose credentials carry this station's connection, "" for none.
     """
 
     id: str
@@ -66,6 +70,10 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     automatic: Automatic = Automatic()
     supports: dict[str, bool] = {}
     zone: str = ""
+    next_credential: str | None = None
+    next_security_profile: int | None = None
+    allow_expired_certificate: bool = False
+    controller: str = ""
 
 
 class StationFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -83,6 +91,8 @@ class StationFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     automatic: Automatic | UnsetType | None = UNSET
     supports: dict[str, bool] | UnsetType | None = UNSET
     zone: str | UnsetType | None = UNSET
+    allow_expired_certificate: bool | UnsetType | None = UNSET
+    controller: str | UnsetType | None = UNSET
 
 
 # Requests
