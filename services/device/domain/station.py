@@ -28,6 +28,9 @@ HEARTBEAT_INTERVAL_S: Final = 300
 RETRY_INTERVAL_S: Final = 60
 """The same for a pending or rejected station: when to send BootNotification again."""
 
+HIDDEN: Final = ("credential", "next_credential", "deleted")
+"""Fields of the registry that nobody is shown."""
+
 ANSWER: Final[dict[Boot, Registration]] = {"accepted": "Accepted", "pending": "Pending", "rejected": "Rejected"}
 
 
@@ -151,9 +154,9 @@ def connection(view: View, context: Context) -> Outcome:
 
 
 def represent(state: StationState) -> dict[str, object]:
-    """A station's registry entry as the API shows it: every field, never the credential."""
+    """A station's registry entry as the API shows it: every field, never a credential."""
     names = zip(state.__struct_fields__, state.__struct_encode_fields__, strict=True)
-    entry = {name: getattr(state, field) for field, name in names if field not in ("credential", "deleted")}
+    entry = {name: getattr(state, field) for field, name in names if field not in HIDDEN}
     shown: dict[str, object] = msgspec.json.decode(msgspec.json.encode(entry))
     return shown | {"passwordSet": state.credential is not None}
 

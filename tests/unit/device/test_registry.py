@@ -51,6 +51,9 @@ def test_a_new_station_gets_the_spare_password_and_the_defaults() -> None:
         "automatic": {"provisioning": False, "localList": False, "desiredState": False},
         "supports": {},
         "zone": "",
+        "nextSecurityProfile": None,
+        "allowExpiredCertificate": False,
+        "controller": "",
         "passwordSet": True,
         "passwordMade": True,
     }
