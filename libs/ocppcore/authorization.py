@@ -46,7 +46,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class TokenState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """A record of `auth.tokens`; its key is the pseudonym of the idToken (`pseudonym.py`). Times in ms.
 
-    `status` other than Accepted is the answer, whatever the other fields say. `stations` (normalised ids), `evses`
+    `status` other than Accepted is the answer, whatever the other fields say. `cache_expiry` says how long stations may
+    keep the answer, `valid_to` when the token ends. `stations` (normalised ids), `evses`
     (EVSE ids at these stations) and `connector_types` limit where it may charge; None: no limit. `sealed`: the
     idToken as it was spelled, encrypted under the driver's own key (base64).
     """
@@ -134,9 +135,8 @@ def is_master_pass(token: TokenState | None, master_pass_group: str) -> bool:
 def _status(token: TokenState, where: Where, master_pass_group: str) -> AuthorizationStatus:
     if token.status != "Accepted":
         return token.status
-    ends = [moment for moment in (token.valid_to, token.cache_expiry) if moment is not None]
-    if ends and min(ends) <= where.at:
-        return "Expired"  # cacheExpiryDateTime: after which the token must be considered invalid
+    if token.valid_to is not None and token.valid_to <= where.at:
+        return "Expired"
     if token.valid_from is not None and where.at < token.valid_from:
         return "NotAtThisTime"
     if where.starting and is_master_pass(token, master_pass_group):
@@ -171,6 +171,12 @@ def _fitting(token: TokenState, where: Where) -> frozenset[int] | None:
 
 
 def _cache_expiry(token: TokenState, at: int) -> int | None:
-    """A station may keep the answer until the token ends, not longer."""
-    ends = [moment for moment in (token.valid_to, token.cache_expiry) if moment is not None and moment > at]
-    return min(ends) if ends else None
+    """A station may keep the answer until the token ends, not longer.
+
+    What was registered is sent also when it has passed: it is the end of a cache's entry, not of the token, and a
+    station that gets it keeps none (C10.FR.13), while without one it would by its AuthCacheLifeTime.
+    """
+    ends = [] if token.cache_expiry is None else [token.cache_expiry]
+    if token.valid_to is not None and token.valid_to > at:
+        ends.append(token.valid_to)
+    return min(ends, default=None)

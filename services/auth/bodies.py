@@ -53,7 +53,7 @@ class TokenBody(_Body):
     language2: Language | None = None
     personalMessage: PersonalMessage | None = None
     cacheExpiryDateTime: DateTime | None = Field(
-        default=None, description="From then on the token is Expired; stations may keep the answer until then"
+        default=None, description="Until then stations may keep the answer; validTo ends the token"
     )
     chargingPriority: Annotated[StrictInt, Field(ge=-9, le=9)] | None = None
     stations: Annotated[list[StationId], Field(max_length=STATIONS_MAX)] | None = Field(

@@ -166,6 +166,11 @@ class World:
             self.service.answers.receipt(receipt, view, self.context(station=receipt.station, epoch=receipt.epoch))
         )
 
+    @property
+    def copies(self) -> Mapping[Lookup, tuple[bytes, int]]:
+        """Other services' state that was given, with its positions."""
+        return self._copies
+
     def state(self, kind: type[A], id_: str) -> A | None:
         """The aggregate as it is now."""
         data = self._states.get((kind.KIND, id_))

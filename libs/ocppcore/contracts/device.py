@@ -75,6 +75,11 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     allow_expired_certificate: bool = False
     controller: str = ""
 
+    @property
+    def evse_types(self) -> dict[int, frozenset[str]]:
+        """The connector types of each registered EVSE, as far as they are known: what a token's limits go by."""
+        return {evse.id: frozenset(one.type for one in evse.connectors if one.type) for evse in self.evses}
+
 
 class StationFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """Fields of a station that somebody wants set; None sets the default again, an absent field leaves it."""

@@ -26,7 +26,8 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     """What one TransactionEvent said; `timestamp` is the station's clock, `at` is ours. The base of three events.
 
     `token` is the idToken's pseudonym, `authorization` the status that was answered, `token_position` the position of
-    the token's record in `auth.tokens` that it rested on (-1: there was none). `digest` tells a repeat from a conflict.
+    the token's record in `auth.tokens` that it rested on, `station_position` that of the station's in `device.stations`
+    (-1: there was none). `digest` tells a repeat from a conflict.
     `identity`: the station's id as it spells it, where that differs.
     """
 
@@ -52,6 +53,7 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     token_type: str = ""
     authorization: str = ""
     token_position: int = -1
+    station_position: int = -1
     first_register: Register | None = None
     last_register: Register | None = None
 

@@ -61,15 +61,9 @@ class Authorize:
             return decide(request.idToken.type, None, Where(context.station, context.now))
         token = view.copy(topics.TOKENS, TokenState, pseudonym)
         station = view.copy(topics.STATIONS, StationState, context.station)
-        where = Where(context.station, context.now, evse_types=_evse_types(station))
+        where = Where(context.station, context.now, evse_types=station.evse_types if station else {})
         return decide(request.idToken.type, token, where, master_pass_group=self.master_pass_group)
 
     def _pseudonym(self, request: AuthorizeRequest) -> str:
         token = request.idToken
         return "" if token.type == NO_AUTHORIZATION else self.pseudonyms.of(token.type, token.idToken)
-
-
-def _evse_types(station: StationState | None) -> dict[int, frozenset[str]]:
-    if station is None:
-        return {}
-    return {evse.id: frozenset(one.type for one in evse.connectors if one.type) for evse in station.evses}

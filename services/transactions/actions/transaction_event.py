@@ -13,6 +13,7 @@ import orjson
 
 from ocppcore import topics
 from ocppcore.authorization import IdTokenInfo, TokenState, Where, decide
+from ocppcore.contracts.device import StationState
 from ocppcore.contracts.transactions import (
     MeterValuesReceived,
     TransactionConflict,
@@ -73,10 +74,11 @@ class TransactionEvents:
         return found
 
     def lookups(self, said: Said, station: str) -> Sequence[Lookup]:
+        """The token, and the station for the types of its connectors."""
         token = said.request.idToken
         if token is None:
             return ()
-        return ((topics.TOKENS, self.pseudonyms.of(token.type, token.idToken)),)
+        return ((topics.TOKENS, self.pseudonyms.of(token.type, token.idToken)), (topics.STATIONS, station))
 
     def on_transaction_event(self, said: Said, view: View, context: Context) -> Outcome:
         """Events for what is new, and the answer, which is the same for a repeat."""
@@ -110,20 +112,16 @@ class TransactionEvents:
             return "", None
         pseudonym = self.pseudonyms.of(request.idToken.type, request.idToken.idToken)
         token = view.copy(topics.TOKENS, TokenState, pseudonym)
+        station = view.copy(topics.STATIONS, StationState, context.station)
+        held = view.get(Transaction, transaction_key(context.station, request.transactionInfo.transactionId))
         where = Where(
             context.station,
             context.now,
-            evse=request.evse.id if request.evse else None,
-            starting=self._starts(request, view, context),
+            evse=_evse(request, held),
+            evse_types=station.evse_types if station else {},
+            starting=_starts(request, held),
         )
         return pseudonym, decide(request.idToken.type, token, where, master_pass_group=self.master_pass_group)
-
-    def _starts(self, request: Request, view: View, context: Context) -> bool:
-        """Whether this idToken is to start the energy: with the first event, or once the cable is in already (E02)."""
-        if request.eventType == "Started":
-            return True
-        held = view.get(Transaction, transaction_key(context.station, request.transactionInfo.transactionId))
-        return request.triggerReason == "Authorized" and (held is None or held.token is None)
 
     def _event(
         self, said: Said, view: View, context: Context, digest: str, pseudonym: str, info: IdTokenInfo | None
@@ -153,6 +151,7 @@ class TransactionEvents:
             token_type=request.idToken.type if request.idToken else "",
             authorization=str(info.status) if info else "",
             token_position=view.copy_position(topics.TOKENS, pseudonym) if pseudonym else -1,
+            station_position=view.copy_position(topics.STATIONS, context.station) if pseudonym else -1,
             first_register=first,
             last_register=last,
         )
@@ -184,3 +183,17 @@ class TransactionEvents:
             key = remote.stop_key(context.station, event.transaction_id)
             found += remote.seen(key, view, context, event.transaction_id)
         return found
+
+
+def _evse(request: Request, held: Transaction | None) -> int | None:
+    """Where the energy flows: as this event says, or as one before it did; stations name the EVSE once (E01.FR.16)."""
+    if request.evse is not None:
+        return request.evse.id
+    return held.evse[1] if held and held.evse else None
+
+
+def _starts(request: Request, held: Transaction | None) -> bool:
+    """Whether this idToken is to start the energy: with the first event, or once the cable is in already (E02)."""
+    if request.eventType == "Started":
+        return True
+    return request.triggerReason == "Authorized" and (held is None or held.token is None)

@@ -11,6 +11,7 @@ from ocppcore.contracts.transactions import REMOTE_START, RemoteStart, Transacti
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Outcome
 from ocppcore.wire import encode
+from services.auth import service as auth
 from services.transactions.domain.remote import REMOTE
 from services.transactions.domain.transaction import TRANSACTIONS
 from services.transactions.service import parts
@@ -60,6 +61,54 @@ def test_a_token_that_the_station_let_in_by_itself_is_checked_when_its_event_com
     second = world.call("TransactionEvent", event("Updated", 1, token="CACHED"))
     assert answer(first)["idTokenInfo"]["status"] == "Accepted"
     assert answer(second)["idTokenInfo"]["status"] == "Blocked"
+
+
+EVSES = [
+    {"id": 1, "connectors": [{"id": 1, "type": "cCCS2"}]},
+    {"id": 2, "connectors": [{"id": 1, "type": "sType2"}]},
+]
+
+
+@pytest.mark.requirement("C01.FR.18", "C01.FR.20", "C01.FR.22", "E01.FR.11")
+@pytest.mark.parametrize(
+    ("limits", "evse", "expected"),
+    [
+        ({}, 1, {"status": "Accepted"}),
+        ({"stations": ["cs-1"]}, 1, {"status": "Accepted"}),
+        ({"stations": ["cs-2"]}, 1, {"status": "NotAtThisLocation"}),
+        ({"evses": [2]}, 2, {"status": "Accepted", "evseId": [2]}),
+        ({"evses": [2]}, 1, {"status": "NotAtThisLocation"}),
+        ({"evses": [2]}, None, {"status": "Accepted", "evseId": [2]}),
+        ({"connectorTypes": ["sType2"]}, 2, {"status": "Accepted", "evseId": [2]}),
+        ({"connectorTypes": ["sType2"]}, 1, {"status": "NotAllowedTypeEVSE"}),
+        ({"connectorTypes": ["cG105"]}, None, {"status": "NotAllowedTypeEVSE"}),
+    ],
+)
+def test_where_a_token_may_charge_is_judged_as_authorize_does(
+    world: World, limits: dict[str, Any], evse: int | None, expected: dict[str, Any]
+) -> None:
+    state = {"id": "CS-1", "securityProfile": 1, "credential": None, "registration": "Accepted", "evses": EVSES}
+    world.given_copy(topics.STATIONS, "cs-1", state, position=7)
+    known(world, "ABC", status="Accepted", **limits)
+    more: dict[str, Any] = {"evse": {"id": evse, "connectorId": 1}} if evse else {}
+    outcome = world.call("TransactionEvent", event("Started", 0, token="ABC", **more))
+    assert answer(outcome) == {"idTokenInfo": expected}
+    started = outcome.events[0]
+    assert isinstance(started, TransactionStarted)
+    assert (started.authorization, started.station_position) == (expected["status"], 7)
+    once_more = World("auth", auth.parts(PSEUDONYMS))
+    for lookup, (value, _) in world.copies.items():
+        once_more.given_copy(*lookup, msgspec.json.decode(value))
+    if evse is None:
+        asked = once_more.call("Authorize", {"idToken": {"idToken": "ABC", "type": "ISO14443"}})
+        assert answer(asked) == answer(outcome)
+
+
+def test_a_token_is_judged_at_the_evse_that_an_earlier_event_named(world: World) -> None:
+    known(world, "ABC", status="Accepted", evses=[2])
+    world.call("TransactionEvent", event("Started", 0, evse={"id": 1, "connectorId": 1}))
+    outcome = world.call("TransactionEvent", event("Updated", 1, token="ABC", trigger="Authorized"))
+    assert answer(outcome) == {"idTokenInfo": {"status": "NotAtThisLocation"}}
 
 
 def start(world: World, remote_start_id: int) -> None:
