@@ -111,6 +111,7 @@ TABLE: tuple[Topic, ...] = (
     Topic("device.stations", "station id", _STATE, ("device",), ("gateway", *SERVICES), compacted=True),
     Topic("auth.tokens", "pseudonym of the idToken", _STATE, ("auth",), SERVICES, compacted=True),
     Topic("auth.apikeys", "key id", _STATE, ("auth",), ("gateway", *SERVICES), compacted=True),
+    Topic("auth.authorities", "fingerprint of the certificate", _STATE, ("auth",), ("gateway", "auth"), compacted=True),
 )
 
 BY_NAME = {topic.name: topic for topic in TABLE}
@@ -122,6 +123,7 @@ KEYS = "csms.keys"
 STATIONS = "device.stations"
 TOKENS = "auth.tokens"
 APIKEYS = "auth.apikeys"
+AUTHORITIES = "auth.authorities"
 
 
 def frames(service: str) -> str:

@@ -1,4 +1,4 @@
-"""What the auth service says and takes: its events, the state records of tokens and API keys, the writes it takes.
+"""What the auth service says and takes: its events, the state records of tokens, API keys and authorities, its writes.
 
 An event never carries an idToken in clear: it is named by its pseudonym, and its value is in `TokenState.sealed`,
 encrypted under the driver's own key, which no event holds.
@@ -14,6 +14,11 @@ from ocppcore.topics import normalise
 
 Scope = Literal["viewer", "operator", "admin"]
 
+CertificateUse = Literal["ChargingStationCertificate", "V2GCertificate"]
+"""CertificateSigningUseEnumType."""
+
+AuthorityKind = Literal["root", "issuing", "revoked"]
+
 
 class ApiKeyState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """A record of `auth.apikeys`; its key is `id`. `hash` is the stored form of the key. `created_at` in ms."""
@@ -24,6 +29,23 @@ class ApiKeyState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     created_at: int
     deleted: bool = False
     name: str = ""
+
+
+class AuthorityState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """A record of `auth.authorities`; its key is `fingerprint`: SHA-256 of the DER, 64 hexadecimal digits, lower case.
+
+    `kind` `root` and `issuing`: a CA certificate (`certificate`, PEM) of the authority that signs for this CSMS. Those
+    whose `use` is ChargingStationCertificate are trusted for mutual TLS (A00.FR.403); a V2G authority never is,
+    because a V2G certificate names an SECC, not a station. `revoked`: the fingerprint is that of a station's
+    certificate, which opens nothing any more; the record goes (`deleted`) once that has expired. `not_after` in ms.
+    """
+
+    fingerprint: str
+    kind: AuthorityKind
+    use: CertificateUse
+    not_after: int
+    certificate: str = ""
+    deleted: bool = False
 
 
 # Requests
