@@ -21,7 +21,8 @@ GATEWAY = "ocpp.gateway.v1"
 
 FrameKind = Literal["call", "result", "error", "malformed"]
 ReceiptKind = Literal["sending", "timeout", "refused", "gone", "lost"]
-OutKind = Literal["reply", "command"]
+OutKind = Literal["reply", "command", "close"]
+AdmittedBy = Literal["", "current", "next"]
 Registration = Literal["Accepted", "Pending", "Rejected"]
 
 
@@ -77,6 +78,7 @@ class OutFrame(NamedTuple):
 
     `registration` is set on the answer to BootNotification. `sealed`: the frame is encrypted (`seal.py`) because it
     carries a secret. `timeout_ms` (commands): how long the gateway waits for the answer, 0 = its default.
+    kind close: the gateway is to close the connection; `frame` says why, in plain words.
     """
 
     station: str
@@ -93,7 +95,12 @@ class OutFrame(NamedTuple):
 
 
 class ConnectionChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A station's connection came or went. `epoch` is 0 in a connected record: it is that record's own position."""
+    """A station's connection came or went. `epoch` is 0 in a connected record: it is that record's own position.
+
+    What let it in: its `security_profile`; `credential`: the password in force ("current") or the one that is to
+    replace it ("next", A01), "" where no password was checked; `certificate_name`: the common name of the client
+    certificate (profile 3).
+    """
 
     identity: str
     slot: int
@@ -104,6 +111,8 @@ class ConnectionChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     epoch: int = 0
     security_profile: int = 0
     reason: str = ""
+    credential: AdmittedBy = ""
+    certificate_name: str = ""
 
 
 class GatewayLease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

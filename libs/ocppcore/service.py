@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
-from ocppcore.envelope import Frame, OutFrame, Receipt, Registration
+from ocppcore.envelope import AdmittedBy, Frame, OutFrame, Receipt, Registration
 from ocppcore.log import NewRecord
 from ocppcore.rpc import CallError, CallResult
 from ocppcore.store import Delete, Table, Upsert
@@ -44,7 +44,10 @@ class Aggregate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Connection(Aggregate, frozen=True, kw_only=True):
-    """The newest connection of a station that this cell knows, handed in to decisions; id = station."""
+    """The newest connection of a station that this cell knows, handed in to decisions; id = station.
+
+    What let it in is as in `ConnectionChange`; it is empty while only a frame has shown that there is a connection.
+    """
 
     KIND: ClassVar[str] = "Connection"
     REBUILT: ClassVar[bool] = False
@@ -55,6 +58,9 @@ class Connection(Aggregate, frozen=True, kw_only=True):
     connected: bool
     subprotocol: str
     at: int
+    security_profile: int = 0
+    credential: AdmittedBy = ""
+    certificate_name: str = ""
 
 
 class Operation(Aggregate, frozen=True, kw_only=True):

@@ -48,6 +48,7 @@ from services.gateway.session import Session, Transport
 
 REPLACED: Final = 1008
 CREDENTIALS_CHANGED: Final = 1008
+CLOSED_BY_SERVICE: Final = 1008
 TOO_BIG: Final = 1009
 OPENING_FRAMES_MAX: Final = 100
 
@@ -267,7 +268,9 @@ class Hub:
     def _dispatch(self, out: OutFrame) -> None:
         session = self.sessions.get(out.station)
         if session is not None and session.epoch == out.epoch:
-            if out.kind == "reply" or self._first_time(out):
+            if out.kind == "close":
+                self.end(session, CLOSED_BY_SERVICE, out.frame.decode(errors="replace"))
+            elif out.kind == "reply" or self._first_time(out):
                 session.deliver(out)
             return
         opening = self._opening.get(out.station)
@@ -275,7 +278,7 @@ class Hub:
         if opening is not None and is_newer and len(opening.frames) < OPENING_FRAMES_MAX:
             # Services may read a `connected` record before its appender hears of the position.
             opening.frames.append(out)
-        elif out.kind == "reply":
+        elif out.kind in ("reply", "close"):
             self.stats.outbound_dropped += 1
         elif self._first_time(out):
             reason = "no such connection on this gateway"

@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from ocppcore import topics
-from ocppcore.envelope import Frame, Receipt
+from ocppcore.envelope import AdmittedBy, Frame, Receipt
 from ocppcore.log import NewRecord
 from ocppcore.rpc import CallError, CallResult
 from ocppcore.service import (
@@ -138,11 +138,26 @@ class World:
         context = self.context(station=subject.partition("/")[0])
         return self._take(handler.handle(subject, self._view(handler.needs(subject)), context))
 
-    def connect(self, station: str = "CS-1", *, epoch: int = 1, connected: bool = True) -> list[Outcome]:
-        """The station's newest connection came (or, `connected` False, went); all handlers hear of it."""
+    def connect(
+        self, station: str = "CS-1", *, epoch: int = 1, connected: bool = True, profile: int = 0,
+        credential: AdmittedBy = "", certificate_name: str = "",
+    ) -> list[Outcome]:  # fmt: skip
+        """The station's newest connection came (or, `connected` False, went); all handlers hear of it.
+
+        `profile` (its security profile), `credential` and `certificate_name`: what let it in.
+        """
         key = topics.normalise(station)
         self._connections[key] = Connection(
-            identity=station, slot=0, epoch=epoch, claim=0, connected=connected, subprotocol="ocpp2.0.1", at=self.now
+            identity=station,
+            slot=0,
+            epoch=epoch,
+            claim=0,
+            connected=connected,
+            subprotocol="ocpp2.0.1",
+            at=self.now,
+            security_profile=profile,
+            credential=credential,
+            certificate_name=certificate_name,
         )
         outcomes = []
         for handler in self.service.connections:

@@ -229,6 +229,9 @@ def _decide_change(service: Service, work: Work, change: ConnectionChange, view:
             connected=True,
             subprotocol=change.subprotocol,
             at=change.at,
+            security_profile=change.security_profile,
+            credential=change.credential,
+            certificate_name=change.certificate_name,
         )
     elif known is not None and known.epoch == change.epoch and known.connected:
         now = msgspec.structs.replace(known, connected=False, at=change.at)

@@ -198,6 +198,25 @@ async def test_a_command_frame_that_comes_again_is_sent_once():
         assert receipts(rig) == [("c1", "sending"), ("c2", "sending")]
 
 
+async def test_a_service_may_have_exactly_one_connection_closed_after_its_reply():
+    rig = Rig()
+    await rig.register("CS1")
+    gateway = rig.gateway()
+    async with running(gateway):
+        session, wire = await enter(gateway)
+        session.receive(call("1"))
+        await rig.until(rig.frames)
+        close = for_(session, "close", "")._replace(frame=b"not this station")
+        await rig.put(close._replace(epoch=session.epoch + 1))
+        await rig.put(for_(session, "reply", "1"))
+        await rig.put(close)
+        await rig.until(lambda: wire.closed)
+        assert (wire.sent, wire.closed) == ([result("1")], (1008, "not this station"))
+        assert gateway.stats.outbound_dropped == 1
+        await rig.until(lambda: not rig.changes()[-1].connected)
+        assert receipts(rig) == []
+
+
 async def test_a_sealed_command_is_opened_at_the_socket_only():
     rig = Rig()
     await rig.register("CS1")
