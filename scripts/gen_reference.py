@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ocppcore.actions import ACTIONS, Direction
-from ocppcore.settings import BaseServiceSettings, variables
+from ocppcore.settings import FROM_FILE, BaseServiceSettings, secret_variables, variables
 from ocppcore.topics import SERVICES, TABLE, Topic
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,7 +45,8 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Environment variables, read once when a process starts. `csms up` reads those of all services.",
+        "Environment variables, read once when a process starts. `csms up` reads those of all services. A secret may",
+        "come from a file instead: its variable with `_FILE` behind it names the file.",
         "",
         "## Shared by all services",
         "",
@@ -60,7 +61,15 @@ def settings_page() -> str:
 
 def settings_rows(settings: type[BaseServiceSettings], fields: dict[str, FieldInfo]) -> Iterator[str]:
     names = variables(settings)
-    rows = ((f"`{names[field]}`", default(info), info.description or "") for field, info in fields.items())
+    secret = secret_variables(settings)
+    rows = (
+        (
+            f"`{names[field]}`" + (f" or `{names[field]}{FROM_FILE}`" if names[field] in secret else ""),
+            default(info),
+            info.description or "",
+        )
+        for field, info in fields.items()
+    )
     return table(("variable", "default", "meaning"), rows)
 
 

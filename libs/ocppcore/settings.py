@@ -2,26 +2,31 @@
 
 Every service has one `Settings(BaseServiceSettings)`. Its own settings have the prefix `CSMS_<SERVICE>_`; those that
 all services share, and the fixed points that others' scripts rely on, name their variable with `fixed`. No other
-module reads the environment.
+module reads the environment. Secrets may come from files: `DATABASE_URL_FILE` names the one of `DATABASE_URL`.
 """
 
 import hashlib
+import ipaddress
 import os
 import secrets
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
 from platformdirs import user_data_path
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ocppcore.errors import OperatorError
 
 KEY_CHARACTERS_MIN = 32
 PARTITIONS_EMBEDDED = 4
 PARTITIONS_KAFKA = 48
+FROM_FILE = "_FILE"
+"""Behind a secret's variable: the file that holds it."""
+SECRET_FILE_BYTES_MAX = 65_536
 
 
 class SettingsError(OperatorError):
@@ -45,12 +50,80 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Namespace = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9_]{0,30})?$")]
 
 
+def _networks(text: str) -> str:
+    for one in text.split(",") if text else ():
+        ipaddress.ip_network(one.strip())
+    return text
+
+
+Networks = Annotated[str, AfterValidator(_networks)]
+"""IP addresses and networks (`10.0.0.0/8`), separated by commas."""
+
+
+def names_secret(annotation: Any) -> bool:
+    """Whether values of this type are secrets: a SecretStr somewhere in it."""
+    return annotation is SecretStr or any(map(names_secret, get_args(annotation)))
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Secrets from the files that `VARIABLE_FILE` names, as Docker and Kubernetes mount them."""
+
+    def __init__(self, settings_cls: "type[BaseServiceSettings]") -> None:
+        super().__init__(settings_cls)
+        self._variables = variables(settings_cls)
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = self._variables[field_name]
+        path = os.environ.get(f"{variable}{FROM_FILE}", "")
+        if not path:
+            return None, field_name, False
+        if os.environ.get(variable):
+            raise SettingsError(f"{variable} and {variable}{FROM_FILE} are both set: choose one")
+        return _secret_in(Path(path), f"{variable}{FROM_FILE}"), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+            if names_secret(field.annotation)
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _secret_in(path: Path, variable: str) -> str:
+    try:
+        with path.open("rb") as file:
+            held = file.read(SECRET_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise SettingsError(f"{variable}: {path} cannot be read: {error.strerror}") from None
+    try:
+        text = held.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{variable}: {path} is no text") from None
+    if not text or len(held) > SECRET_FILE_BYTES_MAX:
+        raise SettingsError(f"{variable}: {path} is {'longer than a secret' if text else 'empty'}")
+    return text
+
+
 class BaseServiceSettings(BaseSettings):
     """What all services share. Subclasses set `model_config = service_config("auth")` and add their own."""
 
     model_config = SettingsConfigDict(
         env_prefix="CSMS_", frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is handed in, else the environment, else files that the environment names."""
+        assert issubclass(settings_cls, BaseServiceSettings)
+        return init_settings, env_settings, _SecretFiles(settings_cls)
 
     data: Annotated[Path, AfterValidator(Path.expanduser)] = fixed(
         "CSMS_DATA",
@@ -100,6 +173,45 @@ class BaseServiceSettings(BaseSettings):
     )
     http_wait_s: float = fixed(
         "CSMS_HTTP_WAIT_S", "How long a write waits for its outcome before it answers 202", default=10.0, ge=0, le=60
+    )
+    http_trusted_proxies: Networks = fixed(
+        "CSMS_HTTP_TRUSTED_PROXIES",
+        "Proxies whose `X-Forwarded-For` says where a request comes from: addresses and networks, separated by commas",
+        default="",
+    )
+    oidc_issuers: str = fixed(
+        "CSMS_OIDC_ISSUERS",
+        "OpenID Connect issuers whose access tokens are taken beside API keys: URLs, separated by commas",
+        default="",
+    )
+    oidc_audience: str = fixed(
+        "CSMS_OIDC_AUDIENCE", "What `aud` of a token must name; needed with issuers", default="", max_length=500
+    )
+    oidc_roles_claim: str = fixed(
+        "CSMS_OIDC_ROLES_CLAIM",
+        "Claim that holds roles: its name, or a path of names with dots (`realm_access.roles`)",
+        default="roles",
+        min_length=1,
+    )
+    oidc_roles: str = fixed(
+        "CSMS_OIDC_ROLES",
+        "Which value of that claim is which role: `value=role` pairs, separated by commas; the highest counts",
+        default="viewer=viewer,operator=operator,admin=admin",
+    )
+    oidc_stations_claim: str = fixed(
+        "CSMS_OIDC_STATIONS_CLAIM",
+        "Claim that holds the stations a token reaches; a token without it reaches none. Unset: all reach all",
+        default="",
+    )
+    oidc_leeway_s: int = fixed(
+        "CSMS_OIDC_LEEWAY_S", "How far the clocks of issuers may be off", default=30, ge=0, le=300
+    )
+    oidc_keys_max_age_s: int = fixed(
+        "CSMS_OIDC_KEYS_MAX_AGE_S",
+        "How long an issuer's keys count while it cannot be reached; then its tokens are answered 503",
+        default=3600,
+        ge=60,
+        le=86_400,
     )
     hang_s: float = fixed(
         "CSMS_HANG_S", "A process whose event loop stands still for this long ends itself", default=60.0, ge=1, le=3600
@@ -151,9 +263,17 @@ def variables(settings: type[BaseServiceSettings]) -> dict[str, str]:
     }
 
 
+def secret_variables(settings: type[BaseServiceSettings]) -> frozenset[str]:
+    """The variables that hold secrets: each may be replaced by `VARIABLE_FILE`."""
+    names = variables(settings)
+    return frozenset(names[name] for name, field in settings.model_fields.items() if names_secret(field.annotation))
+
+
 def misspelt(known: Iterable[type[BaseServiceSettings]]) -> dict[str, str]:
     """Variables in the environment that look like ours and are none, with the likeliest meant one ("" if none is)."""
+    known = tuple(known)
     names = {variable for settings in known for variable in variables(settings).values()}
+    names |= {f"{variable}{FROM_FILE}" for settings in known for variable in secret_variables(settings)}
     strange = sorted(name for name in os.environ if name.startswith("CSMS_") and name.upper() not in names)
     return {name: next(iter(get_close_matches(name, names, 1)), "") for name in strange}
 
