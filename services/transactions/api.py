@@ -210,6 +210,7 @@ def _shown(row: Row) -> TransactionShown:
             "meterStartWh": row["meter_start_wh"],
             "meterStopWh": row["meter_stop_wh"],
             "energyWh": row["energy_wh"],
+            "meterDrops": row["meter_drops"],
             "seqNos": _numbers(row["seen"]),
             "gaps": _numbers(row["gaps"]),
             "missing": row["missing"],

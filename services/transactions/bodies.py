@@ -69,6 +69,7 @@ class TransactionShown(BaseModel):
     meterStartWh: str | None
     meterStopWh: str | None
     energyWh: str | None
+    meterDrops: int = Field(description="Times that the register fell (a meter replaced): energyWh restarted there")
     seqNos: list[int]
     gaps: list[int]
     missing: int

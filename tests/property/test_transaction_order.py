@@ -1,15 +1,19 @@
 """Any order, repetition and delay of a transaction's events gives the same end state."""
 
 import json
+from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ocppcore.clock import to_rfc3339
 from ocppcore.pseudonym import Pseudonyms
 from services.transactions.domain.transaction import TRANSACTIONS
 from services.transactions.service import parts
-from tests.support.given import World
+from tests.support.given import NOW, World
 from tests.support.transaction_frames import event
 
 ARRIVAL = ("changed_at",)
@@ -54,3 +58,69 @@ def test_order_repeats_and_delay_do_not_matter(payloads: list[dict[str, Any]], c
     chance.shuffle(shuffled)
     assert fold(shuffled) == expected
     assert json.loads(expected["seen"])
+
+
+def readings(first: int, values: list[int], *, last: str = "") -> list[dict[str, Any]]:
+    """A meterValue list of registers in tenths of a Wh, taken one minute after the other from minute `first` on."""
+    found = []
+    for number, value in enumerate(values, first):
+        context = last if last and number == first + len(values) - 1 else "Sample.Periodic"
+        context = "Transaction.Begin" if number == 0 else context
+        sample = {"value": value / 10, "context": context}
+        found.append({"timestamp": to_rfc3339(NOW + number * 60_000), "sampledValue": [sample]})
+    return found
+
+
+def counted(values: list[int]) -> tuple[Decimal, int]:
+    """Energy and drops along registers in tenths of a Wh."""
+    steps = [after - before for before, after in pairwise(values)]
+    return Decimal(sum(max(0, step) for step in steps)) / 10, sum(step < 0 for step in steps)
+
+
+@st.composite
+def courses(draw: st.DrawFn) -> tuple[list[int], list[dict[str, Any]]]:
+    """A register's course, which may fall, and the transaction that reports it in up to 12 events."""
+    batches = draw(st.lists(st.lists(st.integers(0, 10**6), max_size=4), min_size=1, max_size=12))
+    values: list[int] = []
+    payloads: list[dict[str, Any]] = []
+    number = draw(st.integers(0, 70))
+    for place, batch in enumerate(batches):
+        kind = "Started" if place == 0 else "Ended" if place == len(batches) - 1 else "Updated"
+        more: dict[str, Any] = {"meterValue": readings(len(values), batch)} if batch else {}
+        payloads.append(event(kind, number, **more))
+        values += batch
+        number += draw(st.integers(1, 3))
+    return values, payloads
+
+
+@pytest.mark.requirement("J02.FR.16")
+@settings(max_examples=300, deadline=None)
+@given(courses(), st.randoms(use_true_random=False))
+def test_a_register_that_falls_restarts_the_count_in_whatever_order_events_come(
+    course: tuple[list[int], list[dict[str, Any]]], chance: Any
+) -> None:
+    values, payloads = course
+    expected = fold(payloads)
+    assert (Decimal(expected["energy_wh"] or 0), expected["meter_drops"]) == counted(values)
+    shuffled = [*payloads, *chance.choices(payloads, k=len(payloads))]
+    chance.shuffle(shuffled)
+    assert fold(shuffled) == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 10**6), min_size=3, max_size=12), st.integers(0, 10), st.booleans(), st.booleans())
+def test_readings_that_come_again_with_the_end_count_once(
+    values: list[int], known: int, grows: bool, together: bool
+) -> None:
+    """Stations may send all samples with Ended (E06.FR.11); some or none of them came before."""
+    values = sorted(values) if grows else values
+    updates = [
+        event("Updated", n + 1, meterValue=readings(n, [value])) for n, value in enumerate(values[: min(known, 9)])
+    ]
+    ended = event("Ended", 20, meterValue=readings(0, values, last="Transaction.End"))
+    if together:
+        for sample in ended["meterValue"]:
+            sample["timestamp"] = to_rfc3339(NOW + 3_600_000)
+    row = fold([event("Started", 0), *updates, ended])
+    energy, drops = Decimal(row["energy_wh"]), row["meter_drops"]
+    assert (energy, bool(drops)) == (counted(values)[0], bool(counted(values)[1]))

@@ -28,7 +28,9 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     `token` is the idToken's pseudonym, `authorization` the status that was answered, `token_position` the position of
     the token's record in `auth.tokens` that it rested on, `station_position` that of the station's in `device.stations`
     (-1: there was none). `digest` tells a repeat from a conflict.
-    `identity`: the station's id as it spells it, where that differs.
+    `identity`: the station's id as it spells it, where that differs. `register_drops`: how often the register fell
+    among this event's own readings, and `registered_wh` the energy along them, both only where that is more than the
+    first and the last register show.
     """
 
     TYPE: ClassVar[str] = "TransactionEvent"
@@ -56,6 +58,8 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     station_position: int = -1
     first_register: Register | None = None
     last_register: Register | None = None
+    registered_wh: str = ""
+    register_drops: int = 0
 
     def subject(self) -> str:
         return self.station

@@ -27,7 +27,7 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcome, View
 from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from services.transactions.domain import remote
-from services.transactions.domain.metering import first_and_last, registers
+from services.transactions.domain.metering import fallen, first_and_last, registers
 from services.transactions.domain.said import Request, Said, read
 from services.transactions.domain.transaction import Transaction, known_digest, needs_of, transaction_key
 
@@ -127,7 +127,9 @@ class TransactionEvents:
         self, said: Said, view: View, context: Context, digest: str, pseudonym: str, info: IdTokenInfo | None
     ) -> TransactionEvent:
         request, transaction, evse = said.request, said.request.transactionInfo, said.request.evse
-        first, last = first_and_last(registers(said.meter_values))
+        readings = registers(said.meter_values)
+        first, last = first_and_last(readings)
+        registered_wh, drops = fallen(readings)
         return KINDS[request.eventType](
             at=context.now,
             station=context.station,
@@ -154,6 +156,8 @@ class TransactionEvents:
             station_position=view.copy_position(topics.STATIONS, context.station) if pseudonym else -1,
             first_register=first,
             last_register=last,
+            registered_wh=registered_wh,
+            register_drops=drops,
         )
 
     def _conflict(

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from ocppcore.contracts.transactions import Register
 from ocppcore.wire import read_number
+from services.transactions.domain.energy import along
 from services.transactions.domain.said import MeterValue, SampledValue, milliseconds
 
 MEASURAND = "Energy.Active.Import.Register"
@@ -34,6 +35,14 @@ def first_and_last(found: Sequence[Register]) -> tuple[Register | None, Register
     if len(found) < 2:
         return (found[0], found[0]) if found else (None, None)
     return min(found, key=_place), max(found, key=_place)
+
+
+def fallen(found: Sequence[Register]) -> tuple[str, int]:
+    """The energy along three or more readings and how often the register fell; ("", 0) where it did not."""
+    if len(found) < 3:
+        return "", 0
+    energy, drops = along(sorted(found, key=_place))
+    return (format(energy, "f"), drops) if drops else ("", 0)
 
 
 def _place(register: Register) -> tuple[int, int]:

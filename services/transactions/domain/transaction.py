@@ -22,6 +22,7 @@ from ocppcore.contracts.transactions import (
 from ocppcore.service import Aggregate, Need, Put, View
 from ocppcore.store import Table, Upsert
 from ocppcore.topics import normalise
+from services.transactions.domain import energy
 
 PAGE = 64
 GAPS_LISTED_MAX = 1000
@@ -45,7 +46,10 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Transaction(Aggregate, frozen=True, kw_only=True):
-    """id = `transaction_key(station, transactionId)`. `seen` are the seqNos as closed ranges, merged and sorted."""
+    """id = `transaction_key(station, transactionId)`. `seen` are the seqNos as closed ranges, merged and sorted.
+
+    `pieces`: the register's course (`energy.py`); `span_wh` and `span_drops`: the most that any one event shows.
+    """
 
     KIND: ClassVar[str] = "Transaction"
     station: str
@@ -64,6 +68,9 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     time_spent_charging_s: tuple[int, int] | None = None
     first: Reading | None = None
     last: Reading | None = None
+    pieces: tuple[energy.Piece, ...] = ()
+    span_wh: Decimal = energy.ZERO
+    span_drops: int = 0
     offline: bool = False
     conflicts: int = 0
 
@@ -97,10 +104,16 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
 
     @property
     def energy_wh(self) -> Decimal | None:
-        """The register difference, None before there are two readings."""
+        """The register's positive differences, None without a reading: never negative, whatever the register does."""
         if self.first is None or self.last is None:
             return None
-        return Decimal(self.last.wh) - Decimal(self.first.wh)
+        difference = energy.EXACT.subtract(Decimal(self.last.wh), Decimal(self.first.wh))
+        return energy.largest(energy.largest(difference, self.span_wh), energy.total(self.pieces)[0])
+
+    @property
+    def meter_drops(self) -> int:
+        """How often the register fell: a meter that was replaced, rolled over or is faulty (J02.FR.16)."""
+        return max(self.span_drops, energy.total(self.pieces)[1]) if self.pieces else 0
 
 
 class SeqPage(Aggregate, frozen=True, kw_only=True):
@@ -130,6 +143,7 @@ TRANSACTIONS = Table(
         "meter_start_wh": "numeric",
         "meter_stop_wh": "numeric",
         "energy_wh": "numeric",
+        "meter_drops": "bigint",
         "seen": "jsonb",
         "gaps": "jsonb",
         "missing": "bigint",
@@ -217,9 +231,10 @@ def _merge(before: Transaction, event: TransactionEvent) -> Transaction:
     spent = before.time_spent_charging_s
     if event.time_spent_charging_s is not None and (spent is None or seq > spent[0]):
         spent = (seq, event.time_spent_charging_s)
+    seen, said = add_seq(before.seen, seq), energy.span(event)
     return msgspec.structs.replace(
         before,
-        seen=add_seq(before.seen, seq),
+        seen=seen,
         started=started,
         ended=ended,
         stopped_reason=reason,
@@ -232,6 +247,9 @@ def _merge(before: Transaction, event: TransactionEvent) -> Transaction:
         time_spent_charging_s=spent,
         first=_first(before.first, event.first_register, seq),
         last=_last(before.last, event.last_register, seq),
+        pieces=energy.add(before.pieces, seen, seq, said),
+        span_wh=energy.largest(before.span_wh, said.energy) if said else before.span_wh,
+        span_drops=max(before.span_drops, said.drops) if said else before.span_drops,
         offline=before.offline or event.offline,
     )
 
@@ -275,7 +293,7 @@ def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterab
     key = transaction_key(event.station, event.transaction_id)
     held = view.get(Transaction, key)
     assert held is not None, f"no transaction {key}"
-    gaps, energy = held.gaps, held.energy_wh
+    gaps, energy_wh = held.gaps, held.energy_wh
     row = (
         held.station,
         normalise(held.transaction_id),
@@ -293,7 +311,8 @@ def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterab
         held.token[2] if held.token else None,
         held.first.wh if held.first else None,
         held.last.wh if held.last else None,
-        format(energy, "f") if energy is not None else None,
+        format(energy_wh, "f") if energy_wh is not None else None,
+        held.meter_drops,
         _listed(held.seen),
         _listed(gaps[:GAPS_LISTED_MAX]),
         sum(high - low + 1 for low, high in gaps),

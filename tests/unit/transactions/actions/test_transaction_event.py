@@ -17,7 +17,7 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Outcome
 from ocppcore.wire import encode
 from services.transactions.domain.metering import first_and_last, registers
-from services.transactions.domain.transaction import TRANSACTIONS, SeqPage
+from services.transactions.domain.transaction import TRANSACTIONS, SeqPage, Transaction, transaction_key
 from services.transactions.service import parts
 from tests.support.given import World
 from tests.support.transaction_frames import event
@@ -197,6 +197,29 @@ def test_energy_is_the_difference_of_registers(world: World) -> None:
     send(world, "Updated", 4, wh=5000.25)
     send(world, "Updated", 2, wh=4000.2)
     assert row(world)["energy_wh"] == "1000.05"
+
+
+@pytest.mark.requirement("J02.FR.16")
+def test_a_meter_that_was_replaced_restarts_the_count_and_the_row_says_so(world: World) -> None:
+    send(world, "Started", 0, wh=50_000.0, context="Transaction.Begin")
+    send(world, "Ended", 4, wh=700.5, context="Transaction.End")
+    assert (row(world)["energy_wh"], row(world)["meter_drops"]) == ("0", 1)
+    send(world, "Updated", 2, wh=0.0)
+    send(world, "Updated", 1, wh=51_000.0)
+    found = row(world)
+    assert (found["energy_wh"], found["meter_drops"]) == ("1700.5", 1)
+    assert (found["meter_start_wh"], found["meter_stop_wh"]) == ("50000.0", "700.5")
+
+
+def test_the_course_of_the_register_takes_no_more_room_than_the_gaps(world: World) -> None:
+    for seq_no in (0, 2, 4, 6, 8):
+        send(world, "Updated", seq_no, wh=float(seq_no))
+    key = transaction_key("cs-1", "T1")
+    assert len(world.state(Transaction, key).pieces) == 5  # type: ignore[union-attr]
+    for seq_no in (7, 1, 5, 3):
+        send(world, "Updated", seq_no)
+    assert len(world.state(Transaction, key).pieces) == 1  # type: ignore[union-attr]
+    assert row(world)["energy_wh"] == "8.0"
 
 
 def test_units_and_multipliers_become_wh(world: World) -> None:
