@@ -28,6 +28,7 @@ from ocppcore.log import (
     TopicPartition,
 )
 from ocppcore.store import (
+    Among,
     CellRow,
     Commit,
     CopyRow,
@@ -251,6 +252,10 @@ class MemoryTables:
     owners: int = 0
 
 
+def _is_among(value: Value, among: Among) -> bool:
+    return isinstance(value, str) and (value in among.values or value.startswith(among.prefixes))
+
+
 def _order(value: Value) -> tuple[int, Value]:
     return (1, 0) if value is None else (0, value)
 
@@ -404,6 +409,7 @@ class MemoryStore:
         order: tuple[str, ...] = (),
         descending: bool = False,
         limit: int = 100,
+        among: Among | None = None,
     ) -> Sequence[dict[str, Value]]:
         columns = (*order, *(column for column in table.key if column not in order))
 
@@ -412,6 +418,8 @@ class MemoryStore:
 
         found = [dict(zip(table.columns, row, strict=True)) for row in self.tables.rows[table.name].values()]
         found = [row for row in found if all(row[column] == value for column, value in (where or {}).items())]
+        if among is not None:
+            found = [row for row in found if _is_among(row[among.column], among)]
         found.sort(key=place, reverse=descending)
         if after is not None:
             edge = tuple(_order(value) for value in after)

@@ -76,6 +76,14 @@ class Delete(NamedTuple):
     key: tuple[Value, ...]
 
 
+class Among(NamedTuple):
+    """A condition on rows: the text in `column` is one of `values`, or begins with one of `prefixes`."""
+
+    column: str
+    values: tuple[str, ...]
+    prefixes: tuple[str, ...] = ()
+
+
 class StateKey(NamedTuple):
     kind: str
     id: str
@@ -212,8 +220,10 @@ class Store(Protocol):
         order: tuple[str, ...] = (),
         descending: bool = False,
         limit: int = 100,
+        among: Among | None = None,
     ) -> Sequence[dict[str, Value]]:
-        """Rows that equal `where`, ordered by `order` (default: key) and from behind `after` (same columns as order).
+        """Rows that equal `where` and are `among`, ordered by `order` (default: key), from behind `after` (same
+        columns as order).
 
         With `order`, the key columns follow as tie-break and `after` holds order + key values.
         """

@@ -14,13 +14,14 @@ import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import pytest
 
 from ocppcore.log import StreamRecord, TopicPartition
 from ocppcore.store import (
+    Among,
     CellRow,
     CellUpdate,
     Commit,
@@ -591,6 +592,26 @@ class Projections:
             after=(first[-1]["seen"], "a", first[-1]["id"]),
         )
         assert [row["id"] for row in (*first, *rest)] == ["8", "5", "2", "7", "4", "1", "6", "3", "0"]
+
+    async def test_rows_among_values_and_prefixes(self, store: Store) -> None:
+        """What is special in patterns of SQL means itself in a prefix."""
+        names = ("a", "a-1", "A-1", "ab", "b", "b%", "b%1", "b_1", "bx1", "c\\1", "c1")
+        await write(store, *(Upsert(SESSIONS, session(name, "1", seen=len(name))) for name in names))
+
+        async def found(values: tuple[str, ...], prefixes: tuple[str, ...] = (), **more: Any) -> list[Value]:
+            among = Among("station", values, prefixes)
+            rows = await store.select(SESSIONS, among=among, **more)
+            return [row["station"] for row in rows]
+
+        assert await found(("b", "a", "nobody")) == ["a", "b"]
+        assert await found((), ("a",)) == ["a", "a-1", "ab"]
+        assert await found((), ("b%", "b_")) == ["b%", "b%1", "b_1"]
+        assert await found((), ("c\\",)) == ["c\\1"]
+        assert await found(("bx1",), ("a-",)) == ["a-1", "bx1"]
+        assert await found((), ("",)) == sorted(names)
+        assert await found((), ("a", "b"), limit=2, after=("ab", "1")) == ["b", "b%"]
+        assert await found(("a", "ab"), ("b",), where={"seen": 2}) == ["ab", "b%"]
+        assert await found(()) == []
 
     async def test_texts_are_ordered_by_code_point(self, store: Store) -> None:
         await write(store, *(Upsert(SESSIONS, session(text, "1")) for text in AWKWARD))

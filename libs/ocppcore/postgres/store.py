@@ -18,6 +18,7 @@ from ocppcore.postgres.store_schema import WHOLE_TABLE_S, Schema
 from ocppcore.postgres.store_select import in_hash_order, page
 from ocppcore.postgres.store_write import Statement, fenced, stream_arrays, unfenced
 from ocppcore.store import (
+    Among,
     CellRow,
     Commit,
     CopyRow,
@@ -212,8 +213,9 @@ class PostgresStore:
         order: tuple[str, ...] = (),
         descending: bool = False,
         limit: int = 100,
+        among: Among | None = None,
     ) -> Sequence[dict[str, Value]]:
-        sql, arguments = page(self._schema.quoted, table, where or {}, after, order, descending, limit)
+        sql, arguments = page(self._schema.quoted, table, where or {}, after, order, descending, limit, among)
         try:
             rows = await self._connections.read(lambda c: c.fetch(sql, *arguments))
         except asyncpg.DataError as error:

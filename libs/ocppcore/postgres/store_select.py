@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ocppcore.postgres.store_tables import COLUMNS, column, name
-from ocppcore.store import Table, Value
+from ocppcore.store import Among, Table, Value
 
 
 def page(
@@ -14,6 +14,7 @@ def page(
     order: tuple[str, ...],
     descending: bool,
     limit: int,
+    among: Among | None = None,
 ) -> tuple[str, list[object]]:
     """The statement of `Store.select` and its arguments. ValueError for a column that is not declared."""
     arguments: list[object] = []
@@ -21,6 +22,8 @@ def page(
     if after is not None and len(after) != len(columns):
         raise ValueError(f"a page of {table.name} continues after values of {columns}, not {after}")
     terms = [_equals(table, of, value, arguments) for of, value in where.items()]
+    if among is not None:
+        terms.append(_among(table, among, arguments))
     if after is not None:
         terms.append(_behind(table, list(zip(columns, after, strict=True)), descending, arguments))
     # PostgreSQL's own default: NULL is greater than any value, first when descending.
@@ -62,6 +65,12 @@ def _equals(table: Table, of: str, value: Value, arguments: list[object]) -> str
         column(table, of)
         return f"t.{name(of)} IS NULL"
     return f"{_sortable(table, of)} = {_parameter(table, of, value, arguments)}"
+
+
+def _among(table: Table, among: Among, arguments: list[object]) -> str:
+    of = _sortable(table, among.column)
+    arguments += [list(among.values), list(among.prefixes)]
+    return f"({of} = ANY(${len(arguments) - 1}::text[]) OR {of} ^@ ANY(${len(arguments)}::text[]))"
 
 
 def _behind(table: Table, edge: Sequence[tuple[str, Value]], descending: bool, arguments: list[object]) -> str:
