@@ -14,7 +14,7 @@ from fastapi import APIRouter, Path, Query, Response
 from ocppcore import credentials
 from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.device import PatchStation, PutStation, RemoveStation
-from ocppcore.http.auth import require
+from ocppcore.http.auth import Caller, check_reach, require
 from ocppcore.http.pages import Page, Wanted, wanted
 from ocppcore.http.problems import Problem, documented
 from ocppcore.http.requests import RESPONSES, Write, writing
@@ -70,8 +70,9 @@ def router(store: Store, password_key: bytes) -> APIRouter:
         "/stations", status_code=201, summary="Register a station", response_model=StationWritten,
         responses=RESPONSES | documented(409),
     )  # fmt: skip
-    async def register(body: NewStation, write: Annotated[Write, writing("operator")]) -> Response:
+    async def register(body: NewStation, write: Annotated[Write, writing("operator", within=True)]) -> Response:
         """Without `password` the CSMS makes one and shows it in this answer only. 409 if the id is registered."""
+        check_reach(write.caller, body.id)
         return await put(write, body.id, body, create=True)
 
     @made.put(
@@ -99,10 +100,9 @@ def router(store: Store, password_key: bytes) -> APIRouter:
         """It is unknown from then on, its socket is closed. The history of its connectors stays."""
         return await write(RemoveStation.NAME, normalise(identity), RemoveStation())
 
-    @made.get(
-        "/stations", summary="All stations", dependencies=[require("viewer")], responses=documented(401, 403, 422)
-    )
+    @made.get("/stations", summary="All stations", responses=documented(401, 403, 422))
     async def stations(
+        caller: Annotated[Caller, require("viewer", within=True)],
         page: Annotated[Wanted, wanted(str)],
         boot: Annotated[str | None, Query(pattern="^(accepted|pending|rejected)$")] = None,
         registration: Annotated[str | None, Query(pattern="^(Accepted|Pending|Rejected)$")] = None,
@@ -111,7 +111,9 @@ def router(store: Store, password_key: bytes) -> APIRouter:
         """In the order of their ids."""
         asked = {"boot": boot, "registration": registration, "connected": connected}
         where = {column: value for column, value in asked.items() if value is not None}
-        rows = await store.select(STATIONS, where, after=cast(Any, page.after), limit=page.limit + 1)
+        rows = await store.select(
+            STATIONS, where, after=cast(Any, page.after), limit=page.limit + 1, among=caller.among("station")
+        )
         found = page.page(rows, lambda row: (cast(str, row["station"]),))
         return Page(items=[StationListed.model_validate(_listed(row)) for row in found.items], next=found.next)
 

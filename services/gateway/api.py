@@ -72,14 +72,14 @@ async def connections(request: Request) -> Connections:
 
 
 @router.get(
-    "/stations/{id}/frames",
+    "/stations/{stationId}/frames",
     summary="A station's frames in both directions",
     dependencies=[require("viewer")],
     responses=problems.documented(404, 410),
 )
 async def station_frames(
     request: Request,
-    id: Annotated[str, Path(max_length=48)],
+    id: Annotated[str, Path(alias="stationId", max_length=48)],
     since: Annotated[
         str | None, Query(max_length=2000, description="A date-time, or the cursor of the page before; 10 minutes ago")
     ] = None,

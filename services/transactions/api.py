@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.transactions import REMOTE_START, REMOTE_STOP, RemoteStart, RemoteStop
-from ocppcore.http.auth import require
+from ocppcore.http.auth import Caller, require
 from ocppcore.http.commands import CommandDesk
 from ocppcore.http.pages import Page, Wanted, wanted
 from ocppcore.http.problems import Problem, documented
@@ -47,11 +47,9 @@ def router(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRouter
 def _reading(store: Store) -> APIRouter:
     made = APIRouter(tags=["transactions"])
 
-    @made.get(
-        "/transactions", summary="All transactions", dependencies=[require("viewer")],
-        responses=documented(401, 403, 422),
-    )  # fmt: skip
+    @made.get("/transactions", summary="All transactions", responses=documented(401, 403, 422))
     async def transactions(
+        caller: Annotated[Caller, require("viewer", within=True)],
         page: Annotated[Wanted, wanted(int, str, str)],
         station: Annotated[str | None, Query(alias="stationId", max_length=48)] = None,
         state: Literal["open", "ended"] | None = None,
@@ -67,6 +65,7 @@ def _reading(store: Store) -> APIRouter:
             order=("changed_at",),
             descending=True,
             limit=page.limit + 1,
+            among=caller.among("station"),
         )
         found = page.page(rows, lambda row: cast(Any, (row["changed_at"], row["station"], row["key"])))
         return Page(items=[_shown(row) for row in found.items], next=found.next)
@@ -146,12 +145,14 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRoute
         return await asked(write, REMOTE_STOP, key, wanted_stop)
 
     @made.get(
-        "/remote/{operationId}", summary="What became of a remote start or stop", dependencies=[require("viewer")],
-        responses=documented(401, 403, 404),
-    )  # fmt: skip
-    async def remote(operation_id: Annotated[str, Path(alias="operationId", max_length=36)]) -> RemoteShown:
+        "/remote/{operationId}", summary="What became of a remote start or stop", responses=documented(401, 403, 404)
+    )
+    async def remote(
+        operation_id: Annotated[str, Path(alias="operationId", max_length=36)],
+        caller: Annotated[Caller, require("viewer", within=True)],
+    ) -> RemoteShown:
         row = await moved(operation_id, 0)
-        if row is None:
+        if row is None or not caller.reaches(str(row["station"])):
             raise Problem(404, "No such remote start or stop.")
         return _remote_shown(row)
 

@@ -21,7 +21,10 @@ AuthorityKind = Literal["root", "issuing", "revoked"]
 
 
 class ApiKeyState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """A record of `auth.apikeys`; its key is `id`. `hash` is the stored form of the key. `created_at` in ms."""
+    """A record of `auth.apikeys`; its key is `id`. `hash` is the stored form of the key. Times in ms.
+
+    `stations`: patterns of the stations that it reaches (`ocppcore.http.reach`), None: all.
+    """
 
     id: str
     hash: str
@@ -29,6 +32,9 @@ class ApiKeyState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     created_at: int
     deleted: bool = False
     name: str = ""
+    stations: tuple[str, ...] | None = None
+    expires_at: int | None = None
+    disabled: bool = False
 
 
 class AuthorityState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -77,6 +83,15 @@ class PutApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hash: str
     scope: Scope
     name: str = ""
+    stations: tuple[str, ...] | None = None
+    expires_at: int | None = None
+
+
+class ChangeApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Key = the API key's id. Disabled, it opens nothing and can be enabled again."""
+
+    NAME: ClassVar[str] = "auth.ChangeApiKey.v1"
+    disabled: bool
 
 
 class RevokeApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +133,17 @@ class TokenRemoved(TokenEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 class ApiKeyCreated(Event, frozen=True, kw_only=True, omit_defaults=True):
     TYPE: ClassVar[str] = "auth.ApiKeyCreated.v1"
+    state: ApiKeyState
+    actor: str = ""
+
+    def subject(self) -> str:
+        return self.state.id
+
+
+class ApiKeyChanged(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """`state` is the whole state after the change."""
+
+    TYPE: ClassVar[str] = "auth.ApiKeyChanged.v1"
     state: ApiKeyState
     actor: str = ""
 

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ocppcore import telemetry
 from ocppcore.http import problems
-from ocppcore.http.auth import Authenticator, Door, assert_closed
+from ocppcore.http.auth import Authenticator, Door, assert_closed, requirements
 from ocppcore.http.body import BodyGuard
 from ocppcore.http.requests import Writes, operations
 
@@ -98,6 +98,13 @@ def _document(app: FastAPI) -> None:
             # 422 is a problem here; the framework's own form of it is never sent.
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
+            for route, asked in requirements(app):
+                assert asked is not None
+                for method in route.methods or ():
+                    schema["paths"][route.path][method.lower()] |= {
+                        "x-csms-role": asked.scope,
+                        "x-csms-stations": asked.stations,
+                    }
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -1,4 +1,5 @@
-"""Who calls: Bearer API keys with scopes. Closed by default: a route names the scope it needs, or there is no route.
+"""The door of the APIs: Bearer API keys, or tokens (`oidc.py`). Closed by default: a route names the scope it needs, or
+there is no route; and who reaches some stations only gets no further than routes about one of them.
 
 Keys are long and random, so their stored form is a keyed hash: a stolen table tells nothing, and a look-up is as
 quick for a wrong key as for a right one.
@@ -6,41 +7,34 @@ quick for a wrong key as for a right one.
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Final, NamedTuple, Protocol, get_args
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 import structlog
 from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from ocppcore import topics
+from ocppcore.clock import Clock, system_clock
 from ocppcore.contracts.auth import ApiKeyState, Scope
+from ocppcore.http.oidc import Tokens, is_token
 from ocppcore.http.problems import Problem
+from ocppcore.http.reach import SCOPES, Caller
 from ocppcore.log import Log, Record, TopicPartition
 
-SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
-"""In rising order: each includes those before it."""
+__all__ = ["SCOPES", "Authenticator", "Caller", "Door", "KeyRing", "assert_closed", "hash_key", "require"]
+
 KEY_CHARACTERS_MAX: Final = 500
 FETCH_RECORDS_MAX: Final = 1000
 FETCH_WAIT_S: Final = 5.0
 
 logger = structlog.get_logger(__name__)
-
-
-class Caller(NamedTuple):
-    """The API key that a request came with; `id` is no secret, it stands in events as the actor."""
-
-    id: str
-    scope: Scope
-
-    def may(self, scope: Scope) -> bool:
-        return SCOPES.index(self.scope) >= SCOPES.index(scope)
 
 
 class KeysBehind(Exception):
@@ -62,14 +56,20 @@ def hash_key(key: str, secret: bytes) -> str:
     ).hexdigest()
 
 
+class _Known(NamedTuple):
+    caller: Caller
+    expires_at: int | None
+
+
 class KeyRing:
     """This process's copy of `auth.apikeys`, in memory. `run` follows the topic; `find` waits for what it lacks."""
 
-    def __init__(self, log: Log, partitions: int, wait_s: float = 2.0) -> None:
+    def __init__(self, log: Log, partitions: int, wait_s: float = 2.0, clock: Clock = system_clock) -> None:
         self._log = log
+        self._clock = clock
         self._partitions = [TopicPartition(topics.APIKEYS, number) for number in range(partitions)]
         self._wait_s = wait_s
-        self._by_hash: dict[str, Caller] = {}
+        self._by_hash: dict[str, _Known] = {}
         self._hash_by_id: dict[str, str] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._moved = asyncio.Condition()
@@ -105,8 +105,8 @@ class KeyRing:
         except msgspec.DecodeError as error:
             logger.error("an API key's record cannot be read", key_id=record.key, error=str(error))
             return
-        if not state.deleted:
-            self._by_hash[state.hash] = Caller(state.id, state.scope)
+        if not state.deleted and not state.disabled:
+            self._by_hash[state.hash] = _Known(Caller(state.id, state.scope, state.stations), state.expires_at)
             self._hash_by_id[record.key] = state.hash
 
     async def find(self, hash_: str) -> Caller | None:
@@ -115,7 +115,9 @@ class KeyRing:
         if found is None:
             await self._catch_up()
             found = self._by_hash.get(hash_)
-        return found
+        if found is None or (found.expires_at is not None and found.expires_at <= self._clock()):
+            return None
+        return found.caller
 
     async def _catch_up(self) -> None:
         """Have read what the log held when this was called. Many wrong keys at once ask the log once."""
@@ -141,14 +143,17 @@ class KeyRing:
 
 
 class Authenticator:
-    """Turns a Bearer key into a Caller."""
+    """Turns a Bearer key, or with `tokens` an issuer's token, into a Caller."""
 
-    def __init__(self, keys: ApiKeys, secret: bytes) -> None:
+    def __init__(self, keys: ApiKeys, secret: bytes, tokens: Tokens | None = None) -> None:
         self._keys = keys
         self._secret = secret
+        self._tokens = tokens
 
     async def caller(self, key: str) -> Caller:
         """Raises Problem 401 for a key that is none, 503 while that cannot be said."""
+        if self._tokens is not None and is_token(key):
+            return await self._tokens.caller(key)
         if not key or len(key) > KEY_CHARACTERS_MAX:
             raise unauthorized("An API key is needed: Authorization: Bearer KEY.")
         try:
@@ -156,7 +161,7 @@ class Authenticator:
         except KeysBehind:
             raise Problem(503, "The API keys have not been read up to now.", headers={"Retry-After": "2"}) from None
         if found is None:
-            raise unauthorized("This API key is unknown or was revoked.")
+            raise unauthorized("This API key is not in force.")
         return found
 
 
@@ -165,7 +170,7 @@ def unauthorized(detail: str) -> Problem:
 
 
 class Door:
-    """ASGI: lets nobody in without a known API key, before a byte of the body is read; `public`: paths open to all.
+    """ASGI: lets nobody in without a known API key or token, before a byte of the body is read. `public`: open paths.
 
     Whom it lets in is in the scope, where `require` finds him.
     """
@@ -189,33 +194,85 @@ class Door:
 
 
 _CALLER: Final = "csms.caller"
-_REQUIRES: Final = "__csms_scope__"
-_bearer = HTTPBearer(auto_error=False, scheme_name="API key", description="An API key: viewer, operator or admin")
+_REQUIRES: Final = "__csms_requires__"
+STATION: Final = "stationId"
+"""The path parameter that names a station, in every route that has one."""
+_bearer = HTTPBearer(
+    auto_error=False, scheme_name="Bearer", description="An API key, or a token of an OpenID Connect issuer"
+)
+
+Stations = Literal["path", "within", "all"]
+"""Whom a route lets in of those who reach some stations only: `path`, who reach the station in its path; `within`, all,
+and it shows and changes nothing beyond their stations itself; `all`, none of them."""
 
 
-def require(scope: Scope) -> Any:
+class Requirement(NamedTuple):
+    """What a route asks of its caller."""
+
+    scope: Scope
+    stations: Stations
+
+
+def require(scope: Scope, *, within: bool = False) -> Any:
     """A dependency that lets in callers with this scope or a higher one, and is the Caller.
 
-    `caller: Annotated[Caller, require("operator")]`, or `dependencies=[require("viewer")]` for a whole router.
+    `caller: Annotated[Caller, require("operator")]`, or `dependencies=[require("viewer")]` for a whole router. A route
+    with `{stationId}` in its path is for those who reach this station, any other for those who reach all; `within`:
+    the route itself keeps a caller within his stations.
     """
 
     async def caller(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
         known: Caller = request.scope[_CALLER]
         if not known.may(scope):
-            raise Problem(403, f"This needs the scope {scope}; the API key has {known.scope}.")
+            raise Problem(403, f"This needs the scope {scope}; the caller has {known.scope}.")
+        station = request.path_params.get(STATION)
+        if station is not None:
+            check_reach(known, station)
+        elif known.stations is not None and not within:
+            raise Problem(403, "This concerns all stations; the caller reaches some only.")
         return known
 
-    setattr(caller, _REQUIRES, scope)
+    setattr(caller, _REQUIRES, (scope, within))
     return Depends(caller)
 
 
-def assert_closed(app: FastAPI) -> None:
-    """Raise AssertionError if a route of the application asks for no scope."""
+def caller_of(scope: ASGIScope) -> Caller | None:
+    """Whom the Door let in; None where it refused, or was not asked."""
+    found: Caller | None = scope.get(_CALLER)
+    return found
+
+
+def check_reach(caller: Caller, station_id: str) -> None:
+    """Raise Problem 403 for a station that the caller does not reach, whether or not there is one of this id."""
+    if not caller.reaches(station_id):
+        raise Problem(403, "This station is not among those that the caller reaches.")
+
+
+def requirements(app: FastAPI) -> Iterator[tuple[RouteContext, Requirement | None]]:
+    """Every route of the API and what it asks; None: it asks for nothing."""
     for route in iter_route_contexts(app.routes):
         if isinstance(route.original_route, APIRoute):
-            assert _scopes(route.dependant), f"{route.path} requires no scope"
+            yield route, _requirement(str(route.path), list(_required(route.dependant)))
 
 
-def _scopes(dependant: Dependant) -> list[str]:
-    own = getattr(dependant.call, _REQUIRES, None)
-    return ([own] if own else []) + [scope for inner in dependant.dependencies for scope in _scopes(inner)]
+def _requirement(path: str, asked: list[tuple[Scope, bool]]) -> Requirement | None:
+    if not asked:
+        return None
+    scope = max((scope for scope, _ in asked), key=SCOPES.index)
+    if f"{{{STATION}}}" in path:
+        return Requirement(scope, "path")
+    return Requirement(scope, "within" if all(within for _, within in asked) else "all")
+
+
+def _required(dependant: Dependant) -> Iterator[tuple[Scope, bool]]:
+    if own := getattr(dependant.call, _REQUIRES, None):
+        yield own
+    for inner in dependant.dependencies:
+        yield from _required(inner)
+
+
+def assert_closed(app: FastAPI) -> None:
+    """Raise AssertionError if a route asks for no scope, or names a station by another parameter than `STATION`."""
+    for route, asked in requirements(app):
+        assert asked, f"{route.path} requires no scope"
+        assert "/stations/{" not in str(route.path) or asked.stations == "path", f"{route.path} hides its station"

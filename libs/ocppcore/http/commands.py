@@ -184,9 +184,9 @@ def inline(model: Any) -> dict[str, Any]:
 def _add_reading(made: APIRouter, desk: CommandDesk) -> None:
     @made.get("/commands/{commandId}", summary="What became of a command", responses=problems.documented(401, 404))
     async def read(
-        commandId: Annotated[str, Path(max_length=36)], caller: Annotated[Caller, require("viewer")]
+        commandId: Annotated[str, Path(max_length=36)], caller: Annotated[Caller, require("viewer", within=True)]
     ) -> Response:
         row = await desk.ended(commandId, 0)
-        if row is None:
+        if row is None or not caller.reaches(str(row["station"])):
             raise Problem(404, "No such command.")
         return Response(orjson.dumps(resource(row)), media_type="application/json")

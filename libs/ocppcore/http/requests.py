@@ -216,12 +216,12 @@ def _request_id(caller: Caller, core: str) -> str:
     return f"http/{caller.id}/{core}"
 
 
-def writing(scope: Scope) -> Any:
-    """A dependency for routes that change something: `write: Annotated[Write, writing("operator")]`."""
+def writing(scope: Scope, *, within: bool = False) -> Any:
+    """A dependency for routes that change something: `write: Annotated[Write, writing("operator")]`; see `require`."""
 
     async def make(
         request: Request,
-        caller: Annotated[Caller, require(scope)],
+        caller: Annotated[Caller, require(scope, within=within)],
         prefer: Annotated[str, Header(max_length=200, description="`wait=SECONDS` or `respond-async` (RFC 7240)")] = "",
         idempotency_key: Annotated[
             str | None, Header(pattern=IDEMPOTENCY_KEY, description="A repeat within 24 h gets the first outcome")
@@ -255,12 +255,14 @@ operations = APIRouter(tags=["operations"])
     summary="What became of a write",
     responses=problems.documented(401, 404, 503),
 )
-async def operation(request: Request, operationId: str, caller: Annotated[Caller, require("viewer")]) -> OperationModel:
-    """The outcome of a write that was answered with 202; kept for 24 hours, for the API key that asked for it."""
+async def operation(
+    request: Request, operationId: str, caller: Annotated[Caller, require("viewer", within=True)]
+) -> OperationModel:
+    """The outcome of a write that was answered with 202; kept for 24 hours, for the caller who asked for it."""
     writes: Writes = request.app.state.writes
     core = writes.read_operation_id(caller, operationId)
     if core is None:
-        raise Problem(404, "No such operation, or it ended more than 24 hours ago, or another API key's.")
+        raise Problem(404, "No such operation, or it ended more than 24 hours ago, or another caller's.")
     found = await writes.gate.find(_request_id(caller, core))
     if found is None:
         return OperationModel(id=operationId, status="pending", result=None)

@@ -93,10 +93,10 @@ async def test_openapi_names_security_problems_and_no_form_of_error_that_is_neve
     schema = (await world.client.get("/device/openapi.json")).json()
     assert schema["servers"] == [{"url": "/device"}]
     assert schema["components"]["securitySchemes"] == {
-        "API key": {
+        "Bearer": {
             "type": "http",
             "scheme": "bearer",
-            "description": "An API key: viewer, operator or admin",
+            "description": "An API key, or a token of an OpenID Connect issuer",
         }
     }
     assert set(schema["paths"]) == {
@@ -108,7 +108,7 @@ async def test_openapi_names_security_problems_and_no_form_of_error_that_is_neve
     }
     for path in schema["paths"].values():
         for operation in path.values():
-            assert operation["security"] == [{"API key": []}]
+            assert operation["security"] == [{"Bearer": []}]
             for status in ("401", "422"):
                 content = operation["responses"][status]["content"]
                 assert content == {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
