@@ -58,7 +58,10 @@ State = Literal["waiting", "queued", "sending"]
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The request body. `payload`: as events may show it; `sealed`: the whole frame encrypted, where they differ."""
+    """The request body. `payload`: as events may show it; `sealed`: the whole frame encrypted, where they differ.
+
+    `identity`: the station's id as it was registered; `warnings`: see `command_warnings.py`.
+    """
 
     command_id: str
     action: str
@@ -69,6 +72,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     repeat: bool = False
     reply_service: str = ""
     reference: str = ""
+    identity: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +136,8 @@ class OpenFrames(Aggregate, frozen=True, kw_only=True):
 
 
 class CommandAsked(Event, frozen=True, kw_only=True):
+    """`identity`: the station's id as it is spelled, where that differs; `warnings`: doubts about the payload."""
+
     TYPE: ClassVar[str] = "CommandAsked"
     station: str
     command_id: str
@@ -142,6 +149,8 @@ class CommandAsked(Event, frozen=True, kw_only=True):
     actor: str = ""
     reply_service: str = ""
     reference: str = ""
+    identity: str = ""
+    warnings: tuple[str, ...] = ()
 
     def subject(self) -> str:
         return self.station
@@ -199,12 +208,14 @@ TABLE = Table(
     {
         "command_id": "text",
         "station": "text",
+        "identity": "text",
         "action": "text",
         "status": "text",
         "asked_at": "bigint",
         "ended_at": "bigint",
         "actor": "text",
         "payload": "jsonb",
+        "warnings": "jsonb",
         "response": "jsonb",
         "error": "jsonb",
     },
@@ -219,10 +230,18 @@ class CommandRow(Aggregate, frozen=True, kw_only=True):
 
     KIND: ClassVar[str] = "CommandRow"
     station: str = ""
+    identity: str = ""
     action: str = ""
+    warnings: tuple[str, ...] = ()
     asked_at: int = 0
     actor: str = ""
     payload: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def spelled(identity: str, context: Context) -> str:
+    """A station's id as it was registered, or as it connected; "" where that is the normalised one, or not known."""
+    known = identity or (context.connection.identity if context.connection else "")
+    return "" if known == context.station else known
 
 
 def _needs(station: str) -> tuple[Need, ...]:
@@ -267,6 +286,8 @@ class Commands:
             actor=context.actor,
             reply_service=ask.reply_service,
             reference=ask.reference,
+            identity=spelled(ask.identity, context),
+            warnings=ask.warnings,
         )
         opened = _opened(asked)
         if len(queue.open) >= OPEN_MAX:
@@ -493,7 +514,13 @@ def _evolve_asked(event: CommandAsked, view: View) -> Iterable[Put | Drop | Time
     yield Put(
         event.command_id,
         CommandRow(
-            station=event.station, action=event.action, asked_at=event.at, actor=event.actor, payload=event.payload
+            station=event.station,
+            identity=event.identity,
+            action=event.action,
+            warnings=event.warnings,
+            asked_at=event.at,
+            actor=event.actor,
+            payload=event.payload,
         ),
     )
     if event.queue_until:
@@ -537,12 +564,14 @@ def _row(view: View, command_id: str, status: str, **over: str | int | None) -> 
         (
             command_id,
             first.station,
+            first.identity or first.station,
             first.action,
             status,
             first.asked_at,
             over.get("ended_at"),
             first.actor,
             bytes(first.payload).decode(),
+            msgspec.json.encode(first.warnings).decode(),
             over.get("response"),
             over.get("error"),
         ),

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
@@ -12,7 +13,7 @@ from ocppcore.command_payload import PURPOSE
 from ocppcore.engine.loop import Engine, EngineSettings
 from ocppcore.http.app import service_app
 from ocppcore.http.auth import Authenticator
-from ocppcore.http.commands import CommandDesk, KnowsStation
+from ocppcore.http.commands import CommandDesk, FindStation, Registered
 from ocppcore.http.commands import router as commands_router
 from ocppcore.http.requests import Writes
 from ocppcore.log import Log
@@ -64,10 +65,10 @@ class Hosted:
 Routers = Callable[[Engine, Store, CommandDesk], Sequence[APIRouter]]
 
 
-def host(env: Environment, service: Service, routers: Routers, knows_station: KnowsStation | None = None) -> Hosted:
+def host(env: Environment, service: Service, routers: Routers, find_station: FindStation | None = None) -> Hosted:
     """An engine with its store, and the service's API with commands and operations.
 
-    `knows_station`: who else than the service's copy of the stations can tell that one is registered.
+    `find_station`: who else than the service's copy of the stations can tell what is registered.
     """
     store = env.store(service.name)
     engine = Engine(
@@ -81,11 +82,12 @@ def host(env: Environment, service: Service, routers: Routers, knows_station: Kn
     )
     env.followers.append(engine.copies.followed)
 
-    async def in_copy(station: str) -> bool:
+    async def in_copy(station: str) -> Registered | None:
         lookup = (topics.STATIONS, station)
-        return (await engine.copies.find([lookup]))[lookup] is not None
+        row = (await engine.copies.find([lookup]))[lookup]
+        return msgspec.json.decode(row.value, type=Registered) if row and row.value else None
 
-    desk = CommandDesk(service.name, store, knows_station or in_copy, env.pseudonyms, env.outbound_seal)
+    desk = CommandDesk(service.name, store, find_station or in_copy, env.pseudonyms, env.outbound_seal)
     app = service_app(
         service.name,
         [*routers(engine, store, desk), commands_router(desk)],

@@ -47,8 +47,12 @@ class FrameModel(BaseModel):
 
 
 class FramePage(BaseModel):
-    """In order of time. `complete` false: more records wait to be looked at, go on with `cursor` at once."""
+    """In order of time. `stationId`: as registered, or as it connected.
 
+    `complete` false: more records wait to be looked at, go on with `cursor` at once.
+    """
+
+    stationId: str
     items: list[FrameModel]
     cursor: str = Field(description="Give it back as `since` for what comes next")
     complete: bool
@@ -105,6 +109,7 @@ async def station_frames(
     if not page.items and page.complete and not await gateway.knows(id):
         raise Problem(404, f"No station {id!r} is registered.")
     return FramePage(
+        stationId=_spelled(gateway, station, page),
         items=[
             FrameModel(
                 at=to_rfc3339(item.at),
@@ -121,3 +126,10 @@ async def station_frames(
         cursor=frames.encode_cursor(page.positions),
         complete=page.complete,
     )
+
+
+def _spelled(gateway: Gateway, station: str, page: frames.Page) -> str:
+    registered = gateway.stations.find(station)
+    if registered is not None:
+        return registered.identity
+    return next((item.identity for item in page.items if item.identity), station)

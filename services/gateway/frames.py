@@ -28,7 +28,10 @@ _PRIVATE: Final = frozenset({"idToken", "additionalIdToken", "certificate", "cer
 
 
 class Item(NamedTuple):
-    """One frame or receipt. `direction`: from the station, to it, or a gateway's receipt of a command. `at`: ms."""
+    """One frame or receipt. `direction`: from the station, to it, or a gateway's receipt of a command. `at`: ms.
+
+    `identity`: the station's id as it connected, "" where the record does not say.
+    """
 
     at: int
     direction: str
@@ -38,6 +41,7 @@ class Item(NamedTuple):
     epoch: int
     refused: str
     frame: object
+    identity: str = ""
 
 
 class Page(NamedTuple):
@@ -151,6 +155,7 @@ def item_of(record: Record) -> Item | None:
         entry.epoch,
         entry.refused,
         shown(entry.frame),
+        entry.identity,
     )
 
 

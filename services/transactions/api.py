@@ -95,7 +95,7 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRoute
         body: RemoteStartBody, station: StationPath, write: Annotated[Write, writing("operator")]
     ) -> Response:
         """Answers when the transaction that carries the remoteStartId was seen, or will not come."""
-        key = await desk.station(station)
+        found = await desk.station(station)
         remote_start_id, operation_id = secrets.randbelow(REMOTE_START_ID_MAX) + 1, str(uuid.uuid4())
         payload: dict[str, Any] = {"remoteStartId": remote_start_id, "idToken": body.idToken.model_dump()}
         if body.groupIdToken:
@@ -105,10 +105,11 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRoute
         if body.chargingProfile is not None:
             payload["chargingProfile"] = _tx_profile(body.chargingProfile)
         ask = desk.ask(
+            found,
             "RequestStartTransaction",
             orjson.dumps(payload),
             reply_service="transactions",
-            reference=start_key(key, remote_start_id),
+            reference=start_key(found.key, remote_start_id),
         )
         wanted_start = RemoteStart(
             operation_id=operation_id,
@@ -119,7 +120,7 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRoute
             wait_ms=body.effectWithin * 1000,
             evse_id=body.evseId,
         )
-        return await asked(write, REMOTE_START, key, wanted_start)
+        return await asked(write, REMOTE_START, found.key, wanted_start)
 
     @made.post(
         "/stations/{stationId}/remote-stop", summary="Stop a transaction from here", response_model=RemoteShown,
@@ -129,12 +130,13 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRoute
         body: RemoteStopBody, station: StationPath, write: Annotated[Write, writing("operator")]
     ) -> Response:
         """Answers when the transaction's end was seen, or will not come."""
-        key = await desk.station(station)
+        found = await desk.station(station)
         ask = desk.ask(
+            found,
             "RequestStopTransaction",
             orjson.dumps({"transactionId": body.transactionId}),
             reply_service="transactions",
-            reference=stop_key(key, body.transactionId),
+            reference=stop_key(found.key, body.transactionId),
         )
         wanted_stop = RemoteStop(
             operation_id=str(uuid.uuid4()),
@@ -142,7 +144,7 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRoute
             ask=ask,
             wait_ms=body.effectWithin * 1000,
         )
-        return await asked(write, REMOTE_STOP, key, wanted_stop)
+        return await asked(write, REMOTE_STOP, found.key, wanted_stop)
 
     @made.get(
         "/remote/{operationId}", summary="What became of a remote start or stop", responses=documented(401, 403, 404)
@@ -228,7 +230,7 @@ def _remote_shown(row: Row) -> RemoteShown:
         {
             "operationId": row["operation_id"],
             "kind": row["kind"],
-            "stationId": row["station"],
+            "stationId": row["identity"],
             "state": row["state"],
             "commandId": row["command_id"],
             "remoteStartId": row["remote_start_id"],

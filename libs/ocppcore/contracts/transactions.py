@@ -142,7 +142,7 @@ class RemoteStop(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RemoteAsked(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A remote start (`remote_start_id` set) or stop was asked for."""
+    """A remote start (`remote_start_id` set) or stop was asked for. `identity`: as in TransactionEvent."""
 
     TYPE: ClassVar[str] = "transactions.RemoteAsked.v1"
     station: str
@@ -155,6 +155,7 @@ class RemoteAsked(Event, frozen=True, kw_only=True, omit_defaults=True):
     token_type: str = ""
     evse_id: int | None = None
     actor: str = ""
+    identity: str = ""
 
     def subject(self) -> str:
         return self.station

@@ -18,7 +18,9 @@ from pydantic import TypeAdapter, ValidationError
 from ocppcore import actions
 from ocppcore.clock import to_rfc3339
 from ocppcore.command_payload import show
+from ocppcore.command_warnings import warnings
 from ocppcore.commands import ASK, TABLE, Ask
+from ocppcore.contracts.device import Limit
 from ocppcore.http import problems
 from ocppcore.http.auth import Caller, require
 from ocppcore.http.problems import FieldError, Problem
@@ -34,8 +36,22 @@ TIMEOUT_S_MAX: Final = 300
 POLL_FIRST_S: Final = 0.01
 POLL_MAX_S: Final = 0.25
 OPEN: Final = ("waiting", "queued", "sending")
-KnowsStation = Callable[[str], Awaitable[bool]]
-"""Whether a station of this (normalised) id is registered."""
+
+
+class Registered(msgspec.Struct, frozen=True, kw_only=True):
+    """What the registry says of a station: `id` as it was spelled there, and how much it takes in one message."""
+
+    id: str
+    limits: dict[str, Limit] = {}
+
+    @property
+    def key(self) -> str:
+        """The normalised id."""
+        return normalise(self.id)
+
+
+FindStation = Callable[[str], Awaitable[Registered | None]]
+"""The registered station of this (normalised) id."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +60,29 @@ class CommandDesk:
 
     service: str
     store: Store
-    knows_station: KnowsStation
+    find_station: FindStation
     pseudonyms: Pseudonyms
     seal: Seal
 
-    def ask(self, action: str, payload: bytes, **more: Any) -> Ask:
+    def ask(self, station: Registered, action: str, payload: bytes, **more: Any) -> Ask:
         """The request body of a new command; raises Problem 422 naming the field that breaks the schema."""
         check(action, payload)
         command_id = str(uuid.uuid4())
         shown = show(command_id, action, payload, self.pseudonyms, self.seal)
         return Ask(
-            command_id=command_id, action=action, payload=msgspec.Raw(shown.payload), sealed=shown.sealed, **more
+            command_id=command_id,
+            action=action,
+            payload=msgspec.Raw(shown.payload),
+            sealed=shown.sealed,
+            identity=station.id,
+            warnings=warnings(action, payload, station.limits),
+            **more,
         )
 
-    async def station(self, station_id: str) -> str:
-        """The normalised id of a registered station; raises Problem 404."""
-        station = normalise(station_id)
-        if not await self.knows_station(station):
+    async def station(self, station_id: str) -> Registered:
+        """A registered station; raises Problem 404."""
+        station = await self.find_station(normalise(station_id))
+        if station is None:
             raise Problem(404, "No such station is registered.")
         return station
 
@@ -92,13 +114,13 @@ def resource(row: Mapping[str, Value]) -> dict[str, Any]:
     """A command as the API shows it."""
     shown: dict[str, Any] = {
         "commandId": row["command_id"],
-        "stationId": row["station"],
+        "stationId": row["identity"],
         "action": row["action"],
         "status": row["status"],
         "askedAt": _time(row["asked_at"]),
         "endedAt": _time(row["ended_at"]),
         "payload": orjson.loads(str(row["payload"])),
-        "warnings": [],
+        "warnings": orjson.loads(str(row["warnings"])),
     }
     for name in ("response", "error"):
         if row[name] is not None:
@@ -136,11 +158,11 @@ def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
         station = await desk.station(stationId)
         body = await request.body()
         ask = desk.ask(
-            action, body or b"{}", queue_for_ms=queueFor * 1000, timeout_ms=answerWithin * 1000, repeat=repeat
+            station, action, body or b"{}", queue_for_ms=queueFor * 1000, timeout_ms=answerWithin * 1000, repeat=repeat
         )
         loop = asyncio.get_running_loop()
         began = loop.time()
-        operation, _ = await write.outcome(ASK, station, ask, write.wait_s)
+        operation, _ = await write.outcome(ASK, station.key, ask, write.wait_s)
         if operation is None:
             return write.pending({})
         if operation.status >= 400:
@@ -149,7 +171,7 @@ def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
         row = await desk.ended(command_id, max(0.0, write.wait_s - (loop.time() - began)))
         location = f"/{desk.service}/commands/{command_id}"
         if row is None or row["status"] in OPEN:
-            shown = resource(row) if row else {"commandId": command_id, "status": "queued", "warnings": []}
+            shown = resource(row) if row else {"commandId": command_id, "status": "queued", "warnings": ask.warnings}
             return Response(orjson.dumps(shown), 202, {"Location": location}, "application/json")
         return Response(orjson.dumps(resource(row)), 200, {"Content-Location": location}, "application/json")
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
-from ocppcore.commands import Ended, commands
+from ocppcore.commands import Ended, commands, spelled
 from ocppcore.contracts.transactions import RemoteAsked, RemoteMoved, RemoteStart, RemoteState, RemoteStop
 from ocppcore.service import (
     NOTHING,
@@ -34,6 +34,7 @@ REMOTE = Table(
     {
         "operation_id": "text",
         "station": "text",
+        "identity": "text",
         "kind": "text",
         "state": "text",
         "command_id": "text",
@@ -100,6 +101,7 @@ def start(body: RemoteStart, view: View, context: Context) -> Outcome:
         token_type=body.token_type,
         evse_id=body.evse_id,
         actor=context.actor,
+        identity=spelled(body.ask.identity, context),
     )
     return _asked(asked, commands("transactions").ask(body.ask, view, context))
 
@@ -119,6 +121,7 @@ def stop(body: RemoteStop, view: View, context: Context) -> Outcome:
         due=context.now + body.wait_ms,
         transaction_id=body.transaction_id,
         actor=context.actor,
+        identity=spelled(body.ask.identity, context),
     )
     return _asked(asked, commands("transactions").ask(body.ask, view, context))
 
@@ -218,6 +221,7 @@ def _row(asked: RemoteAsked, state: RemoteState, at: int, transaction_id: str, r
     row = (
         asked.operation_id,
         asked.station,
+        asked.identity or asked.station,
         "start" if asked.remote_start_id is not None else "stop",
         state,
         asked.command_id,

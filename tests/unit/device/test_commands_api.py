@@ -10,8 +10,9 @@ from fastapi import APIRouter
 
 from ocppcore import topics
 from ocppcore.clock import system_clock
+from ocppcore.contracts.device import Limit
 from ocppcore.envelope import ConnectionChange, connection_record, parse_outbound
-from ocppcore.http.commands import CommandDesk
+from ocppcore.http.commands import CommandDesk, Registered
 from ocppcore.http.commands import router as commands_router
 from ocppcore.log import TopicPartition
 from ocppcore.pseudonym import Pseudonyms
@@ -22,14 +23,15 @@ from tests.support.served import PARTITIONS, Served, served
 
 SEAL = Seal(b"s" * 32, "outbound frames")
 SLOT = 1
+LIMITS = {"GetVariables": Limit(items=1), "DataTransfer": Limit(bytes=10)}
 
 
 @pytest.fixture
 async def api() -> AsyncIterator[Served]:
     """With CS-1 connected."""
 
-    async def registered(station: str) -> bool:
-        return station == "cs-1"
+    async def registered(station: str) -> Registered | None:
+        return Registered(id="CS-1", limits=LIMITS) if station == "cs-1" else None
 
     def routers(store: Store) -> Sequence[APIRouter]:
         return [commands_router(CommandDesk("device", store, registered, Pseudonyms(b"k"), SEAL))]
@@ -94,3 +96,35 @@ async def test_a_trigger_that_names_no_message_is_refused(api: Served) -> None:
     assert refused.status_code == 422
     assert "requestedMessage" in refused.json()["errors"][0]["field"]
     assert api.records(topics.requests("device")) == []
+
+
+WANTED = {"component": {"name": "OCPPCommCtrlr"}, "variable": {"name": "HeartbeatInterval"}}
+
+
+@pytest.mark.parametrize(
+    ("action", "payload", "warned"),
+    [
+        ("GetVariables", {"getVariableData": [WANTED]}, []),
+        (
+            "GetVariables",
+            {"getVariableData": [WANTED, WANTED]},
+            ["getVariableData: 2 items, this station takes 1 in one GetVariables"],
+        ),
+        ("DataTransfer", {"vendorId": "V"}, ["16 bytes, this station takes 10 in one DataTransfer"]),
+        ("SetMonitoringLevel", {"severity": 10}, ["severity: outside 0 to 9 (N05.FR.02)"]),
+    ],
+)
+async def test_a_command_beyond_a_limit_is_sent_with_a_warning(
+    api: Served, action: str, payload: dict[str, Any], warned: list[str]
+) -> None:
+    raw = json.dumps(payload, separators=(",", ":")).encode()
+    headers = {"Prefer": "respond-async", "Content-Type": "application/json"}
+    answer = await api.client.post(f"/stations/cs-1/commands/{action}", content=raw, headers=headers)
+    assert answer.status_code == 202, answer.text
+    reader = api.log.reader()
+    reader.assign({TopicPartition(topics.OUTBOUND, SLOT): 0})
+    (record,) = await reader.fetch(10, 5)
+    assert json.loads(parse_outbound(record).frame)[3] == payload
+    (event,) = [r for r in api.records(topics.events("device")) if r.headers["ce_type"] == "device.CommandAsked.v1"]
+    command = (await api.client.get(f"/commands/{json.loads(event.value)['command_id']}")).json()
+    assert (command["warnings"], command["stationId"], command["payload"]) == (warned, "CS-1", payload)

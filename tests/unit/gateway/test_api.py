@@ -90,6 +90,7 @@ async def test_frames_of_both_directions_come_in_order_and_the_cursor_goes_on():
         await rig.until(lambda: len(rig.frames()) == 3)
         later = (await client.get("/gateway/stations/cs1/frames", params={"since": page["cursor"]})).json()
         assert [item["messageId"] for item in later["items"]] == ["2"]
+        assert (page["stationId"], later["stationId"]) == ("CS1", "CS1")
 
 
 async def test_a_time_finds_its_place_in_the_log():

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from ocppcore import topics
 from ocppcore.clock import system_clock
 from ocppcore.envelope import ConnectionChange, connection_record, parse_outbound
-from ocppcore.http.commands import CommandDesk
+from ocppcore.http.commands import CommandDesk, Registered
 from ocppcore.http.commands import router as commands_router
 from ocppcore.log import TopicPartition
 from ocppcore.pseudonym import Pseudonyms
@@ -40,8 +40,8 @@ PROFILE = {
 async def api() -> AsyncIterator[Served]:
     """With CS-1 connected."""
 
-    async def registered(station: str) -> bool:
-        return station == "cs-1"
+    async def registered(station: str) -> Registered | None:
+        return Registered(id="CS-1") if station == "cs-1" else None
 
     def routers(store: Store) -> Sequence[APIRouter]:
         desk = CommandDesk("transactions", store, registered, PSEUDONYMS, SEAL)
