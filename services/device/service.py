@@ -4,11 +4,27 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ocppcore import standard
+from ocppcore.commands import ENDED, Ended
 from ocppcore.contracts import device as contract
-from ocppcore.service import ConnectionHandler, Drop, Event, Fold, Need, Part, Put, RequestHandler, Service, View
+from ocppcore.service import (
+    ConnectionHandler,
+    Context,
+    Drop,
+    Event,
+    Fold,
+    Need,
+    Outcome,
+    Part,
+    Put,
+    RequestHandler,
+    Service,
+    TimerHandler,
+    View,
+)
 from services.device import projections
 from services.device.actions import ROUTES
-from services.device.domain import connector, station
+from services.device.domain import connector, rotation, station, upgrade
+from services.device.domain.changes import CHANGES
 from services.device.domain.contact import CONTACTS, Contact
 
 
@@ -18,6 +34,16 @@ def _station(id_: str) -> Sequence[Need]:
 
 def _of_event(event: Event) -> Sequence[Need]:
     return _station(event.subject())
+
+
+def _ended_needs(body: Ended, id_: str) -> Sequence[Need]:
+    return upgrade.ended_needs(body, id_) if body.reference.startswith(upgrade.REFERENCE) else _station(id_)
+
+
+def _ended(body: Ended, view: View, context: Context) -> Outcome:
+    """A command that one of our own operations asked for."""
+    handle = upgrade.ended if body.reference.startswith(upgrade.REFERENCE) else rotation.ended
+    return handle(body, view, context)
 
 
 def _forget(event: contract.StationRemoved, view: View) -> Iterable[Put | Drop]:
@@ -66,7 +92,7 @@ PARTS: Final = (
             Fold(contract.StationDisconnected, _of_event, station.evolve_disconnected, projections.project_station),
             Fold(contract.ConnectorStatusChanged, connector.event_needs, connector.evolve, projections.project_status),
             Fold(contract.StationEventsReported),
-            Fold(contract.ReportReceived),
+            Fold(contract.ReportReceived, _of_event, rotation.evolve_report),
             Fold(contract.MonitoringReportReceived),
             Fold(contract.SecurityEventReported),
             Fold(contract.FirmwareStatusReported),
@@ -78,6 +104,53 @@ PARTS: Final = (
         ),
         aggregates=(station.Station, connector.Connector, Contact),
         tables=(*projections.TABLES, CONTACTS),
+    ),
+    Part(
+        requests=(
+            RequestHandler(
+                contract.RotatePassword.NAME, contract.RotatePassword, rotation.rotate, lambda _, id_: _station(id_)
+            ),
+            RequestHandler(contract.SendPassword.NAME, contract.SendPassword, rotation.send, rotation.send_needs),
+            RequestHandler(
+                contract.UpgradeProfile.NAME, contract.UpgradeProfile, upgrade.upgrade, upgrade.upgrade_needs
+            ),
+            RequestHandler(ENDED, Ended, _ended, _ended_needs),
+        ),
+        timers=(
+            TimerHandler(rotation.EVIDENCE, rotation.press, _station),
+            TimerHandler(upgrade.DUE, upgrade.expire, _station),
+        ),
+        connections=(
+            ConnectionHandler(rotation.connected, _station),
+            ConnectionHandler(upgrade.connected, _station),
+        ),
+        folds=(
+            Fold(
+                contract.PasswordRotationStarted,
+                _of_event,
+                rotation.evolve_started,
+                rotation.project_started,
+                rotation.derive_started,
+            ),
+            Fold(
+                contract.PasswordRotationMoved,
+                _of_event,
+                rotation.evolve_moved,
+                rotation.project_moved,
+                project_first=True,
+            ),
+            Fold(contract.ProfileUpgradeStarted, _of_event, upgrade.evolve_started, upgrade.project_started),
+            Fold(
+                contract.ProfileUpgradeMoved,
+                _of_event,
+                upgrade.evolve_moved,
+                upgrade.project_moved,
+                upgrade.derive_moved,
+                project_first=True,
+            ),
+        ),
+        aggregates=(rotation.UntoldPassword,),
+        tables=(CHANGES,),
     ),
 )
 

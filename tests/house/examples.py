@@ -56,6 +56,12 @@ BY_NAME: dict[str, Any] = {
     "payload": {"requestId": 7, "customData": {"vendorId": "org.example", "kept": True}},
     "response": {"status": "Accepted"},
     "action": "TriggerMessage",
+    "request_id": "request-1",
+    "attempt": 1,
+    "fingerprint": "0f" * 32,
+    "not_before": AT - 86_400_000,
+    "not_after": AT + 86_400_000,
+    "retry_at": AT + 60_000,
 }
 RAW_ERROR = {"code": "InternalError", "description": "no"}
 
@@ -66,6 +72,10 @@ AFTER = {
     "StationConnected": ["StationRegistered"],
     "StationDisconnected": ["StationRegistered", "StationConnected"],
     "ConnectorStatusChanged": ["StationRegistered"],
+    "PasswordRotationStarted": ["StationRegistered"],
+    "PasswordRotationMoved": ["StationRegistered", "PasswordRotationStarted"],
+    "ProfileUpgradeStarted": ["StationRegistered"],
+    "ProfileUpgradeMoved": ["StationRegistered", "ProfileUpgradeStarted"],
     "TokenChanged": ["TokenRegistered"],
     "TokenRemoved": ["TokenRegistered"],
     "ApiKeyRevoked": ["ApiKeyCreated"],
@@ -76,6 +86,18 @@ AFTER = {
     "CommandWaiting": ["CommandAsked", "CommandQueued"],
     "CommandEnded": ["CommandAsked", "CommandQueued", "CommandSending"],
     "ParkedRetried": ["RecordParked"],
+    "CertificateSigningFailed": ["CertificateSigningStarted"],
+    "CertificateRequestSuperseded": ["CertificateSigningStarted", "CertificateIssued"],
+    "CertificateIssued": ["CertificateSigningStarted"],
+    "CertificateSent": ["CertificateSigningStarted", "CertificateIssued"],
+    "CertificateSendingFailed": ["CertificateSigningStarted", "CertificateIssued", "CertificateSent"],
+    "CertificateAccepted": ["CertificateSigningStarted", "CertificateIssued", "CertificateSent"],
+    "CertificateRejected": ["CertificateSigningStarted", "CertificateIssued", "CertificateSent"],
+    "CertificateExpiring": ["CertificateIssued"],
+    "CertificateExpired": ["CertificateIssued"],
+    "CertificateRevoked": ["CertificateIssued"],
+    "CertificateRenewalMoved": ["CertificateRenewalAsked"],
+    "AuthorityDistrusted": ["AuthorityTrusted"],
 }
 """What must have happened before, by the middle part of the type."""
 

@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ocppcore.envelope import Registration
+from ocppcore.commands import Ask
+from ocppcore.envelope import AdmittedBy, Registration
 from ocppcore.service import Event
 from ocppcore.topics import normalise
 
@@ -129,6 +130,53 @@ class RemoveStation(msgspec.Struct, frozen=True, kw_only=True):
     NAME: ClassVar[str] = "device.RemoveStation.v1"
 
 
+class RotatePassword(msgspec.Struct, frozen=True, kw_only=True):
+    """Give a station another password (A01). `credential`: the stored form of the new one, `length`: its characters.
+
+    `ask`: the SetVariables that tells the station, its frame sealed. `limit`: a station that refuses the password is
+    answered Pending from its next boot on (A01.FR.05). `evidence_ms`: how long a station that did not say what it did
+    may go on, before its connection is closed to see which password it comes back with.
+    """
+
+    NAME: ClassVar[str] = "device.RotatePassword.v1"
+    operation_id: str
+    ask: Ask
+    credential: str
+    length: int
+    limit: bool
+    evidence_ms: int
+
+
+class SendPassword(msgspec.Struct, frozen=True, kw_only=True):
+    """The new password is admitted everywhere by now: tell the station."""
+
+    NAME: ClassVar[str] = "device.SendPassword.v1"
+    operation_id: str
+    command_id: str
+
+
+class UpgradeProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """Have a station connect with another security profile (A05).
+
+    `url`, `interface`, `message_timeout_s`: of the NetworkConnectionProfile that is written, into `slot` or (None) a
+    free one; `prepared`: it stands in `slot` already. `assured`: the certificates that it takes are known to be there.
+    `reset`: ResetEnumType. `downgrade`: from 3 to 2 is allowed. `wait_ms`: until a missing effect is said.
+    """
+
+    NAME: ClassVar[str] = "device.UpgradeProfile.v1"
+    operation_id: str
+    security_profile: int
+    url: str
+    interface: str
+    message_timeout_s: int
+    slot: int | None
+    prepared: bool
+    assured: bool
+    reset: Literal["OnIdle", "Immediate"]
+    downgrade: bool
+    wait_ms: int
+
+
 # Events
 
 
@@ -164,7 +212,8 @@ class StationRemoved(StationEvent, frozen=True, kw_only=True, omit_defaults=True
 class StationBooted(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
     """BootNotification and its answer (B01-B03). `charging_station`: ChargingStationType as JSON, all of it.
 
-    `cause` says why it was not accepted: the registry (`boot`), `disabled`, or `unregistered`.
+    `cause` says why it was not accepted: the registry (`boot`), `disabled`, `unregistered`, `password` (it refused a
+    new one, A01.FR.05), or `serialNumber` (not that of its certificate, B01.FR.12). `epoch`: its connection's.
     """
 
     TYPE: ClassVar[str] = "device.StationBooted.v1"
@@ -173,19 +222,97 @@ class StationBooted(StationEvent, frozen=True, kw_only=True, omit_defaults=True)
     status: Registration
     interval_s: int
     cause: str = ""
+    epoch: int = -1
 
 
 class StationConnected(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """What let it in is as in `envelope.ConnectionChange`."""
+
     TYPE: ClassVar[str] = "device.StationConnected.v1"
     slot: int
     epoch: int
     subprotocol: str
+    security_profile: int = 0
+    credential: AdmittedBy = ""
+    certificate_name: str = ""
 
 
 class StationDisconnected(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
     TYPE: ClassVar[str] = "device.StationDisconnected.v1"
     slot: int
     epoch: int
+
+
+RotationState = Literal["started", "asked", "unsure", "changed", "kept", "replaced"]
+"""started: both passwords are admitted. asked: the station is being told. unsure: nobody knows which one it has, both
+are admitted until it connects. changed: the new one is in force, alone. kept: the old one is. replaced: somebody set
+another in the registry, or the station was removed."""
+
+
+class PasswordRotationStarted(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A01: from here on both are admitted; the `StationChanged` beside it has the next one's stored form."""
+
+    TYPE: ClassVar[str] = "device.PasswordRotationStarted.v1"
+    operation_id: str
+    command_id: str
+    limit: bool
+    evidence_ms: int
+    actor: str = ""
+
+
+class PasswordRotationMoved(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """`epoch`: only a later connection shows which password the station has. `reboot`: it said that it takes the new
+    one at its next boot. `closings`: how often its connection was closed to find out. `refused`: by the station."""
+
+    TYPE: ClassVar[str] = "device.PasswordRotationMoved.v1"
+    operation_id: str
+    state: RotationState
+    reason: str = ""
+    epoch: int = -1
+    reboot: bool = False
+    closings: int = 0
+    refused: bool = False
+
+
+UpgradeState = Literal[
+    "checking", "reading", "writing", "choosing", "resetting", "waiting", "upgraded", "kept", "no_effect", "replaced"
+]
+"""checking: whether the certificate of the CSMS's root is installed. reading: the present priorities. writing: the
+NetworkConnectionProfile. choosing: its priority. resetting: Reset is asked. waiting: for the first connection with the
+new profile. upgraded: it came, the old profile is refused. kept: the old one alone. no_effect: it did not come in
+time; it is admitted if it comes yet. replaced: somebody set a profile in the registry, or the station was removed."""
+
+
+class ProfileUpgradeStarted(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A05: from here on both profiles are admitted. Fields as in `UpgradeProfile`; `due`: when no effect is said."""
+
+    TYPE: ClassVar[str] = "device.ProfileUpgradeStarted.v1"
+    operation_id: str
+    from_profile: int
+    to_profile: int
+    url: str
+    interface: str
+    message_timeout_s: int
+    prepared: bool
+    assured: bool
+    reset: Literal["OnIdle", "Immediate"]
+    due: int
+    slot: int | None = None
+    actor: str = ""
+
+
+class ProfileUpgradeMoved(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """`asked`: how many commands it took so far. `slot`: in which the profile is, `spare`: further ones to try,
+    `priority`: the slots that the station had before, the active one first."""
+
+    TYPE: ClassVar[str] = "device.ProfileUpgradeMoved.v1"
+    operation_id: str
+    state: UpgradeState
+    reason: str = ""
+    asked: int = 0
+    slot: int | None = None
+    spare: tuple[int, ...] = ()
+    priority: tuple[int, ...] = ()
 
 
 class ConnectorStatusChanged(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -227,9 +354,11 @@ class MonitoringReportReceived(StationMessage, frozen=True, kw_only=True, omit_d
 
 
 class SecurityEventReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
-    """SecurityEventNotification (A04)."""
+    """SecurityEventNotification (A04). `critical`: by the standard's list, None for a type that is not on it."""
 
     TYPE: ClassVar[str] = "device.SecurityEventReported.v1"
+    type: str = ""
+    critical: bool | None = None
 
 
 class FirmwareStatusReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):

@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from ocppcore.contracts.device import StationChanged
 from ocppcore.service import ActionHandler, Context, Outcome, View
 from ocppcore.v201 import BootNotificationRequest, BootNotificationResponse
-from services.device.domain import station
+from services.device.domain import rotation, station
 
 
 class _Boot(msgspec.Struct, rename="camel"):
@@ -21,7 +22,14 @@ def on_boot_notification(request: BootNotificationRequest, view: View, context: 
         interval=booted.interval_s,
         status=booted.status,
     )
-    return Outcome(events, reply=reply, registration=booted.status)
+    known = station.station_of(view, context.station)
+    if isinstance(events[-1], StationChanged):
+        known = msgspec.structs.replace(known, state=events[-1].state)
+    events = (*events, *rotation.booted(known, context).events)
+    # B01.FR.12
+    wrong = booted.cause == "serialNumber"
+    calls = (station.close(context, station.SERIAL_NUMBER_DIFFERS),) if wrong else ()
+    return Outcome(events, reply=reply, registration=booted.status, calls=calls)
 
 
 ROUTE = ActionHandler(BootNotificationRequest, on_boot_notification, needs=lambda _, id_: ((station.Station, id_),))

@@ -8,7 +8,9 @@ from msgspec import UNSET
 
 from ocppcore.contracts.device import (
     Boot,
+    PasswordRotationMoved,
     PatchStation,
+    ProfileUpgradeMoved,
     PutStation,
     RemoveStation,
     StationBooted,
@@ -20,13 +22,17 @@ from ocppcore.contracts.device import (
     StationRemoved,
     StationState,
 )
-from ocppcore.envelope import Registration
-from ocppcore.service import Aggregate, Context, Drop, Event, Outcome, Put, Result, View
+from ocppcore.envelope import OutFrame, Registration
+from ocppcore.service import Aggregate, Connection, Context, Drop, Event, Outcome, Put, Result, View
+from services.device.domain.changes import Rotation, Upgrade
 
 HEARTBEAT_INTERVAL_S: Final = 300
 """What an accepted station is told unless the registry has a `bootInterval` for it."""
 RETRY_INTERVAL_S: Final = 60
 """The same for a pending or rejected station: when to send BootNotification again."""
+
+CREDENTIALS: Final = ("credential", "next_credential", "security_profile", "next_security_profile")
+"""Fields that say what a station connects with."""
 
 HIDDEN: Final = ("credential", "next_credential", "deleted")
 """Fields of the registry that nobody is shown."""
@@ -34,12 +40,22 @@ HIDDEN: Final = ("credential", "next_credential", "deleted")
 ANSWER: Final[dict[Boot, Registration]] = {"accepted": "Accepted", "pending": "Pending", "rejected": "Rejected"}
 
 
+SERIAL_NUMBER_DIFFERS: Final = "the serial number is not that of the certificate"
+
+
+class _About(msgspec.Struct, rename="camel"):
+    serial_number: str | None = None
+
+
 class LastBoot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`epoch`: of the connection that it came on, -1 where that was not noted."""
+
     at: int
     reason: str
     charging_station: msgspec.Raw
     status: Registration
     interval_s: int
+    epoch: int = -1
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,13 +69,22 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Station(Aggregate, frozen=True, kw_only=True, omit_defaults=True):
-    """id = normalised station id. `state` None: not registered (any more). `connectors`: (EVSE, connector) seen."""
+    """id = normalised station id. `state` None: not registered (any more). `connectors`: (EVSE, connector) seen.
+
+    `rotation`, `upgrade`: changes of its password (A01) and security profile (A05) that are under way. `limited`: it
+    refused a new password and is answered Pending until it took one (A01.FR.05). `password_max`: how many characters
+    it said that a password may have.
+    """
 
     KIND: ClassVar[str] = "Station"
     state: StationState | None = None
     boot: LastBoot | None = None
     line: Line | None = None
     connectors: tuple[tuple[int, int], ...] = ()
+    rotation: Rotation | None = None
+    upgrade: Upgrade | None = None
+    limited: bool = False
+    password_max: int | None = None
 
 
 NOBODY: Final = Station()
@@ -82,9 +107,11 @@ def put(wanted: PutStation, view: View, context: Context) -> Outcome:
     old = station.state
     if old is not None and wanted.create:
         return Outcome(result=problem(409, "Station exists", f"station {old.id} is registered already"))
-    blank = StationState(
-        id=wanted.identity, security_profile=1, credential=old.credential if old else None, registration="Accepted"
-    )
+    blank = StationState(id=wanted.identity, security_profile=1, credential=None, registration="Accepted")
+    if old is not None:
+        # What a station connects with stays unless it is said: a profile is not lowered unawares (A05.FR.07).
+        kept = {field: getattr(old, field) for field in CREDENTIALS}
+        blank = msgspec.structs.replace(blank, **kept)
     state = _registered(_set(blank, wanted.fields), station)
     made = state.credential is None and state.security_profile != 3
     if made:
@@ -93,34 +120,42 @@ def put(wanted: PutStation, view: View, context: Context) -> Outcome:
     if old is None:
         event = StationRegistered(at=context.now, station=state.id, state=state, actor=context.actor)
         return Outcome((event,), result=Result(201, shown))
-    return Outcome(_changes(old, state, context), result=Result(200, shown))
+    events = (*_overruled(station, wanted.fields, context), *changes(old, state, context))
+    return Outcome(events, result=Result(200, shown))
 
 
 def patch(wanted: PatchStation, view: View, context: Context) -> Outcome:
     """Set some fields: 200, 404 when there is no such station."""
     station = station_of(view, context.station)
     if station.state is None:
-        return Outcome(result=_unknown(context))
+        return Outcome(result=unknown(context))
     state = _registered(_set(station.state, wanted.fields), station)
-    return Outcome(_changes(station.state, state, context), result=Result(200, represent(state)))
+    events = (*_overruled(station, wanted.fields, context), *changes(station.state, state, context))
+    return Outcome(events, result=Result(200, represent(state)))
 
 
 def remove(_: RemoveStation, view: View, context: Context) -> Outcome:
     """Forget a station: 204, 404 when there is no such station."""
-    state = station_of(view, context.station).state
-    if state is None:
-        return Outcome(result=_unknown(context))
-    event = StationRemoved(at=context.now, station=state.id, actor=context.actor)
-    return Outcome((event,), result=Result(204))
+    station = station_of(view, context.station)
+    if station.state is None:
+        return Outcome(result=unknown(context))
+    everything = StationFields(credential="", security_profile=None)
+    event = StationRemoved(at=context.now, station=station.state.id, actor=context.actor)
+    return Outcome((*_overruled(station, everything, context), event), result=Result(204))
 
 
 def boot(reason: str, charging_station: bytes, view: View, context: Context) -> tuple[StationBooted, tuple[Event, ...]]:
     """What the registry answers a BootNotification (B01.FR.02), and all events of it.
 
-    A station that is not registered, or disabled, is rejected. The answer is the registration from then on.
+    A station that is not registered, or disabled, is rejected, and one whose serial number is not that of its
+    certificate (B01.FR.12: `cause` serialNumber, its connection is to be closed). The answer is the registration from
+    then on.
     """
-    state = station_of(view, context.station).state
-    status, cause = _verdict(state)
+    station = station_of(view, context.station)
+    state = station.state
+    status, cause = _verdict(station)
+    if is_of_another(charging_station, context.connection, context.epoch):
+        status, cause = "Rejected", "serialNumber"
     configured = state.boot_interval if state else None
     default = HEARTBEAT_INTERVAL_S if status == "Accepted" else RETRY_INTERVAL_S
     booted = StationBooted(
@@ -131,10 +166,11 @@ def boot(reason: str, charging_station: bytes, view: View, context: Context) -> 
         status=status,
         interval_s=default if configured is None else configured,
         cause=cause,
+        epoch=context.epoch,
     )
     if state is None or state.registration == status:
         return booted, (booted,)
-    changed = _changes(state, msgspec.structs.replace(state, registration=status), context)
+    changed = changes(state, msgspec.structs.replace(state, registration=status), context)
     return booted, (booted, *changed)
 
 
@@ -143,14 +179,47 @@ def connection(view: View, context: Context) -> Outcome:
     now = context.connection
     if now is None:
         return Outcome()
-    line = station_of(view, context.station).line
+    station = station_of(view, context.station)
+    line, last = station.line, station.boot
     if line is not None and (line.epoch, line.connected) == (now.epoch, now.connected):
         return Outcome()
     at, who = context.now, now.identity
     if now.connected:
-        came = StationConnected(at=at, station=who, slot=now.slot, epoch=now.epoch, subprotocol=now.subprotocol)
-        return Outcome((came,))
+        came = StationConnected(
+            at=at,
+            station=who,
+            slot=now.slot,
+            epoch=now.epoch,
+            subprotocol=now.subprotocol,
+            security_profile=now.security_profile,
+            credential=now.credential,
+            certificate_name=now.certificate_name,
+        )
+        # A station may boot before its connection is known here: the two stand in different topics.
+        wrong = last is not None and last.epoch == now.epoch and is_of_another(last.charging_station, now, now.epoch)
+        return Outcome((came,), calls=(close(context, SERIAL_NUMBER_DIFFERS),) if wrong else ())
     return Outcome((StationDisconnected(at=at, station=who, slot=now.slot, epoch=now.epoch),))
+
+
+def is_of_another(charging_station: bytes, connection: Connection | None, epoch: int) -> bool:
+    """Whether the serial number in a boot message is not the one in the certificate of its connection (B01.FR.11).
+
+    A message without a serial number contradicts nothing.
+    """
+    if connection is None or connection.epoch != epoch or connection.security_profile != 3:
+        return False
+    said = msgspec.json.decode(charging_station, type=_About).serial_number
+    if not said or not connection.certificate_name:
+        return False
+    return said.casefold() != connection.certificate_name.casefold()
+
+
+def close(context: Context, reason: str) -> OutFrame:
+    """Ends the station's connection, with this reason."""
+    connection = context.connection
+    assert connection is not None, f"{context.station} has no connection to close"
+    place = (context.station, connection.slot, connection.epoch)
+    return OutFrame(*place, "close", "", "", reason.encode())
 
 
 def represent(state: StationState) -> dict[str, object]:
@@ -158,7 +227,7 @@ def represent(state: StationState) -> dict[str, object]:
     names = zip(state.__struct_fields__, state.__struct_encode_fields__, strict=True)
     entry = {name: getattr(state, field) for field, name in names if field not in HIDDEN}
     shown: dict[str, object] = msgspec.json.decode(msgspec.json.encode(entry))
-    return shown | {"passwordSet": state.credential is not None}
+    return shown | {"passwordSet": state.credential is not None, "passwordChanging": state.next_credential is not None}
 
 
 def problem(status: int, title: str, detail: str) -> Result:
@@ -166,22 +235,49 @@ def problem(status: int, title: str, detail: str) -> Result:
     return Result(status, {"type": "about:blank", "title": title, "status": status, "detail": detail})
 
 
-def _unknown(context: Context) -> Result:
+def unknown(context: Context) -> Result:
+    """404."""
     return problem(404, "Unknown station", f"station {context.station} is not registered")
 
 
-def _verdict(state: StationState | None) -> tuple[Registration, str]:
+def _verdict(station: Station) -> tuple[Registration, str]:
+    state = station.state
     if state is None:
         return "Rejected", "unregistered"
     if state.disabled:
         return "Rejected", "disabled"
+    if state.boot == "accepted" and station.limited:
+        return "Pending", "password"  # A01.FR.05
     return ANSWER[state.boot], "" if state.boot == "accepted" else "boot"
 
 
 _DEFAULTS: Final = StationState(id="", security_profile=1, credential=None, registration="Accepted")
 
 
+def _overruled(station: Station, fields: StationFields, context: Context) -> tuple[Event, ...]:
+    """Who sets what a change is about ends the change."""
+    state, at, reason = station.state, context.now, "set in the registry"
+    if state is None:
+        return ()
+    events: list[Event] = []
+    if fields.credential is not UNSET and (rotation := station.rotation):
+        operation = rotation.started.operation_id
+        events.append(
+            PasswordRotationMoved(at=at, station=state.id, operation_id=operation, state="replaced", reason=reason)
+        )
+    if fields.security_profile is not UNSET and (upgrade := station.upgrade):
+        operation = upgrade.started.operation_id
+        events.append(
+            ProfileUpgradeMoved(at=at, station=state.id, operation_id=operation, state="replaced", reason=reason)
+        )
+    return tuple(events)
+
+
 def _set(state: StationState, fields: StationFields) -> StationState:
+    if fields.credential is not UNSET:
+        state = msgspec.structs.replace(state, next_credential=None)
+    if fields.security_profile is not UNSET:
+        state = msgspec.structs.replace(state, next_security_profile=None)
     wanted = {name: getattr(fields, name) for name in fields.__struct_fields__}
     return msgspec.structs.replace(
         state,
@@ -199,7 +295,8 @@ def _registered(state: StationState, station: Station) -> StationState:
     return msgspec.structs.replace(state, registration=answer)
 
 
-def _changes(old: StationState, new: StationState, context: Context) -> tuple[Event, ...]:
+def changes(old: StationState, new: StationState, context: Context) -> tuple[Event, ...]:
+    """The event that makes the registry entry a new one; none where nothing differs."""
     names = zip(new.__struct_fields__, new.__struct_encode_fields__, strict=True)
     changed = tuple(name for field, name in names if getattr(old, field) != getattr(new, field))
     if not changed:
@@ -216,14 +313,18 @@ def _with(view: View, id_: str, **changes: object) -> Iterable[Put | Drop]:
 
 
 def evolve_state(event: StationRegistered | StationChanged, view: View) -> Iterable[Put | Drop]:
-    return _with(view, event.subject(), state=event.state)
+    changes: dict[str, object] = {"state": event.state}
+    if isinstance(event, StationChanged) and not {"credential", "boot"}.isdisjoint(event.changed):
+        changes["limited"] = False
+    return _with(view, event.subject(), **changes)
 
 
 def evolve_removed(event: StationRemoved, view: View) -> Iterable[Put | Drop]:
     """What is left is the connection, until it goes."""
     line = station_of(view, event.subject()).line
     left = line if line is not None and line.connected else None
-    return _with(view, event.subject(), state=None, boot=None, connectors=(), line=left)
+    station = Station(line=left)
+    yield Put(event.subject(), station) if left else Drop(Station, event.subject())
 
 
 def evolve_booted(event: StationBooted, view: View) -> Iterable[Put | Drop]:
@@ -235,6 +336,7 @@ def evolve_booted(event: StationBooted, view: View) -> Iterable[Put | Drop]:
         charging_station=event.charging_station,
         status=event.status,
         interval_s=event.interval_s,
+        epoch=event.epoch,
     )
     return _with(view, event.subject(), boot=last)
 

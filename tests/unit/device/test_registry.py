@@ -55,6 +55,7 @@ def test_a_new_station_gets_the_spare_password_and_the_defaults() -> None:
         "allowExpiredCertificate": False,
         "controller": "",
         "passwordSet": True,
+        "passwordChanging": False,
         "passwordMade": True,
     }
     assert [type(event) for event in made.events] == [StationRegistered]

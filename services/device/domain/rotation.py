@@ -1,0 +1,282 @@
+"""Another Basic-auth password for a station (A01), in two phases.
+
+First both passwords are admitted, then the station is told: so it is never without one that opens, whatever dies in
+between. What it answers decides which one stays; without an answer the next connection shows it.
+"""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from ocppcore.commands import Ask, Ended, ask_needs, commands
+from ocppcore.contracts.device import (
+    PasswordRotationMoved,
+    PasswordRotationStarted,
+    ReportReceived,
+    RotatePassword,
+    RotationState,
+    SendPassword,
+)
+from ocppcore.envelope import Request, request_record
+from ocppcore.log import NewRecord
+from ocppcore.service import (
+    NOTHING,
+    Aggregate,
+    Context,
+    Drop,
+    Follow,
+    Need,
+    Outcome,
+    Put,
+    Result,
+    Timer,
+    View,
+)
+from ocppcore.store import Upsert
+from services.device.domain.changes import Rotation, rotation_row
+from services.device.domain.station import Station, changes, close, problem, station_of, unknown
+
+REFERENCE: Final = "password/"
+EVIDENCE: Final = "password-evidence"
+CLOSINGS_MAX: Final = 3
+"""How often a connection is closed to see which password its station comes back with."""
+CHARACTERS_MIN: Final = 16
+CHARACTERS_MAX: Final = 40
+"""A00.FR.205; a station may say that it takes more (errata 2025-09)."""
+SURELY_NOT_TOLD: Final = ("not_connected", "refused", "expired")
+
+
+class UntoldPassword(Aggregate, frozen=True, kw_only=True):
+    """The command that will tell the station, its frame sealed; id = station. Gone as soon as it is asked."""
+
+    KIND: ClassVar[str] = "UntoldPassword"
+    REBUILT: ClassVar[bool] = False
+    ask: Ask
+
+
+# Deciding
+
+
+def rotate(body: RotatePassword, view: View, context: Context) -> Outcome:
+    """Admit the next password beside the one in force. 404, 409 while another change is under way, 422."""
+    station = station_of(view, context.station)
+    refused = _refused(body, station, context)
+    if refused is not None or station.state is None:
+        return Outcome(result=refused)
+    started = PasswordRotationStarted(
+        at=context.now,
+        station=station.state.id,
+        operation_id=body.operation_id,
+        command_id=body.ask.command_id,
+        limit=body.limit,
+        evidence_ms=body.evidence_ms,
+        actor=context.actor,
+    )
+    both = msgspec.structs.replace(station.state, next_credential=body.credential)
+    return Outcome(
+        (started, *changes(station.state, both, context)),
+        puts=(Put(context.station, UntoldPassword(ask=body.ask)),),
+        result=Result(202, {"operationId": body.operation_id}),
+    )
+
+
+def _refused(body: RotatePassword, station: Station, context: Context) -> Result | None:
+    if station.state is None:
+        return unknown(context)
+    if station.rotation or (station.upgrade and station.upgrade.busy):
+        return problem(409, "Already changing", "a change of this station's credentials is under way")
+    if station.state.security_profile == 3:
+        return problem(409, "No password", "with security profile 3 a station has a certificate instead of a password")
+    most = station.password_max or CHARACTERS_MAX
+    if not CHARACTERS_MIN <= body.length <= most:
+        return problem(422, "Length", f"this station's passwords have {CHARACTERS_MIN} to {most} characters")
+    return None
+
+
+def send_needs(body: SendPassword, station: str) -> tuple[Need, ...]:
+    ask = Ask(command_id=body.command_id, action="SetVariables", payload=msgspec.Raw(b"{}"))
+    return ((Station, station), (UntoldPassword, station), *ask_needs(ask, station))
+
+
+def send(body: SendPassword, view: View, context: Context) -> Outcome:
+    """Tell the station. This record was appended after the one that made gateways admit both passwords, and its
+    command is appended after that one is in the log: whoever hears the new password is let in with it."""
+    station, untold = station_of(view, context.station), view.get(UntoldPassword, context.station)
+    rotation = _of(station, body.operation_id)
+    if rotation is None or rotation.state != "started":
+        stale = untold is not None and untold.ask.command_id == body.command_id
+        return Outcome(puts=(Drop(UntoldPassword, context.station),)) if stale else NOTHING
+    if untold is None or untold.ask.command_id != body.command_id:
+        return _over(station, rotation, context, "kept", "the password was lost before the station was told")
+    asked = commands("device").ask(untold.ask, view, context._replace(actor=rotation.started.actor))
+    epoch = context.connection.epoch if context.connection else -1
+    moved = _moved(station, rotation, context, "asked", epoch=epoch)
+    return Outcome((moved, *asked.events), calls=asked.calls, puts=(*asked.puts, Drop(UntoldPassword, context.station)))
+
+
+def ended(body: Ended, view: View, context: Context) -> Outcome:
+    """The station answered, or did not (A01.FR.03, A01.FR.04)."""
+    station = station_of(view, context.station)
+    rotation = _of(station, body.reference.removeprefix(REFERENCE))
+    if rotation is None or rotation.state != "asked":
+        return NOTHING
+    if body.status in SURELY_NOT_TOLD:
+        return _over(station, rotation, context, "kept", body.status)
+    error = msgspec.json.decode(body.error)
+    if body.status == "error" and msgspec.json.decode(body.response) is None:
+        said = f"{error['code']} {error.get('description', '')}".strip() if isinstance(error, dict) else ""
+        return _over(station, rotation, context, "kept", f"the station answered an error: {said}", refused=True)
+    if body.status != "answered":
+        return _unsure(station, rotation, context, f"no answer that can be read: {body.status}")
+    result: dict[str, Any] = msgspec.json.decode(body.response)["setVariableResult"][0]
+    match result["attributeStatus"]:
+        case "Accepted":
+            return _over(station, rotation, context, "changed")
+        case "RebootRequired":
+            return _unsure(station, rotation, context, "the station takes it at its next boot", reboot=True)
+        case status:
+            more = result.get("attributeStatusInfo", {}).get("reasonCode", "")
+            return _over(station, rotation, context, "kept", f"{status} {more}".strip(), refused=True)
+
+
+def connected(view: View, context: Context) -> Outcome:
+    """The password that opened the station's connection shows which one it has."""
+    station, connection = station_of(view, context.station), context.connection
+    rotation = station.rotation
+    if rotation is None or connection is None or not connection.connected:
+        return NOTHING
+    if connection.at < rotation.started.at:
+        return NOTHING  # "next" was another password then
+    if connection.credential == "next" and rotation.state != "started":
+        return _over(station, rotation, context, "changed", "it connected with the new password")
+    later = rotation.state == "unsure" and not rotation.reboot and connection.epoch > rotation.epoch
+    if connection.credential == "current" and later:
+        return _over(station, rotation, context, "kept", "it connected with the old password")
+    return NOTHING
+
+
+def booted(station: Station, context: Context) -> Outcome:
+    """A station that wanted to boot before it takes the new password has booted, and come with the old one."""
+    rotation, connection = station.rotation, context.connection
+    if rotation is None or not rotation.reboot or connection is None or connection.epoch != context.epoch:
+        return NOTHING
+    if connection.credential != "current" or connection.epoch <= rotation.epoch:
+        return NOTHING
+    return _over(station, rotation, context, "kept", "it booted and connected with the old password")
+
+
+def press(subject: str, view: View, context: Context) -> Outcome:
+    """Nobody knows which password the station has, and it stays connected: close, so that it shows."""
+    station, connection = station_of(view, subject), context.connection
+    rotation = station.rotation
+    if rotation is None or rotation.state != "unsure" or rotation.reboot:
+        return NOTHING
+    if connection is None or not connection.connected or connection.epoch > rotation.epoch:
+        return NOTHING
+    moved = _moved(
+        station,
+        rotation,
+        context,
+        "unsure",
+        reason="its connection is closed to see which password it has",
+        epoch=rotation.epoch,
+        closings=rotation.closings + 1,
+    )
+    return Outcome((moved,), calls=(close(context, "connect again: the password is being changed"),))
+
+
+def _of(station: Station, operation_id: str) -> Rotation | None:
+    rotation = station.rotation
+    return rotation if rotation and rotation.started.operation_id == operation_id else None
+
+
+def _unsure(station: Station, rotation: Rotation, context: Context, reason: str, *, reboot: bool = False) -> Outcome:
+    epoch = context.connection.epoch if context.connection else rotation.epoch
+    return Outcome((_moved(station, rotation, context, "unsure", reason=reason, epoch=epoch, reboot=reboot),))
+
+
+def _over(
+    station: Station, rotation: Rotation, context: Context, state: RotationState, reason: str = "", *,
+    refused: bool = False,
+) -> Outcome:  # fmt: skip
+    before = station.state
+    assert before is not None, f"{context.station} changes its password and is not registered"
+    credential = before.next_credential if state == "changed" else before.credential
+    after = msgspec.structs.replace(before, credential=credential, next_credential=None)
+    moved = _moved(station, rotation, context, state, reason=reason, refused=refused)
+    return Outcome((moved, *changes(before, after, context)))
+
+
+def _moved(
+    station: Station, rotation: Rotation, context: Context, state: RotationState, **more: Any
+) -> PasswordRotationMoved:
+    assert station.state is not None, f"{context.station} changes its password and is not registered"
+    operation_id = rotation.started.operation_id
+    return PasswordRotationMoved(
+        at=context.now, station=station.state.id, operation_id=operation_id, state=state, **more
+    )
+
+
+# Folding
+
+
+def evolve_started(event: PasswordRotationStarted, view: View) -> Iterable[Put]:
+    station = station_of(view, event.subject())
+    yield Put(event.subject(), msgspec.structs.replace(station, rotation=Rotation(started=event)))
+
+
+def evolve_moved(event: PasswordRotationMoved, view: View) -> Iterable[Put | Timer]:
+    station = station_of(view, event.subject())
+    rotation = _of(station, event.operation_id)
+    assert rotation is not None, f"no change of the password {event.operation_id}"
+    if event.state not in ("asked", "unsure"):
+        limited = station.limited or (event.refused and rotation.started.limit)
+        yield Put(event.subject(), msgspec.structs.replace(station, rotation=None, limited=limited))
+        yield Timer(EVIDENCE, event.subject(), None)
+        return
+    moved = msgspec.structs.replace(
+        rotation, state=event.state, epoch=event.epoch, reboot=event.reboot, closings=event.closings
+    )
+    yield Put(event.subject(), msgspec.structs.replace(station, rotation=moved))
+    if event.state == "unsure" and not event.reboot and event.closings < CLOSINGS_MAX:
+        yield Timer(EVIDENCE, event.subject(), event.at + rotation.started.evidence_ms)
+
+
+def project_started(event: PasswordRotationStarted, _: View) -> Iterable[Upsert]:
+    yield rotation_row(event, event, "started")
+
+
+def project_moved(event: PasswordRotationMoved, view: View) -> Iterable[Upsert]:
+    """Looks at what was there before the event."""
+    rotation = _of(station_of(view, event.subject()), event.operation_id)
+    assert rotation is not None, f"no change of the password {event.operation_id}"
+    yield rotation_row(rotation.started, event, event.state)
+
+
+def derive_started(event: PasswordRotationStarted, follow: Follow) -> Iterable[NewRecord]:
+    """What goes on once the gateways' record is in the log: decided in a batch after this one."""
+    body = SendPassword(operation_id=event.operation_id, command_id=event.command_id)
+    wanted = Request(
+        follow.id, SendPassword.NAME, event.subject(), msgspec.json.encode(body), event.at, "/device", "", "", ""
+    )
+    yield request_record(wanted, "device", follow.partitions)
+
+
+def evolve_report(event: ReportReceived, view: View) -> Iterable[Put]:
+    """How long a password may be, as the station reports it (maxLimit of BasicAuthPassword)."""
+    if b"basicauthpassword" not in bytes(event.payload).lower():
+        return
+    station = station_of(view, event.subject())
+    most = _max_limit(msgspec.json.decode(event.payload))
+    if most is not None and station.state is not None and most != station.password_max:
+        yield Put(event.subject(), msgspec.structs.replace(station, password_max=most))
+
+
+def _max_limit(report: dict[str, Any]) -> int | None:
+    for data in report.get("reportData", ()):
+        names = (data["component"]["name"].casefold(), data["variable"]["name"].casefold())
+        limit = data.get("variableCharacteristics", {}).get("maxLimit")
+        if names == ("securityctrlr", "basicauthpassword") and isinstance(limit, int | float):
+            return int(limit) if limit >= CHARACTERS_MIN else None
+    return None

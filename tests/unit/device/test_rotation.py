@@ -1,0 +1,443 @@
+"""Another password for a station (A01): every way it can end, and that it is never without one that opens."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from ocppcore import commands, topics
+from ocppcore.commands import ENDED, Ask, Ended
+from ocppcore.contracts.device import (
+    PatchStation,
+    PutStation,
+    RemoveStation,
+    RotatePassword,
+    SendPassword,
+    StationFields,
+)
+from ocppcore.envelope import Frame, Receipt
+from ocppcore.rpc import CallError, CallResult
+from services.device.domain.changes import CHANGES
+from services.device.domain.rotation import CLOSINGS_MAX, EVIDENCE, UntoldPassword
+from services.device.domain.station import Station
+from services.device.service import PARTS
+from tests.support.given import World
+
+OLD, NEW = "stored-old", "stored-new"
+MADE = commands.commands("device")
+BOOT = {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}}
+
+
+def fresh() -> World:
+    return World("device", [*PARTS, commands.part(MADE)])
+
+
+@pytest.fixture
+def world() -> World:
+    """CS-1 is registered with OLD and connected with it."""
+    made = fresh()
+    body = PutStation(identity="CS-1", fields=StationFields(credential=OLD), spare="s")
+    made.ask(PutStation.NAME, body, key="cs-1")
+    made.connect(epoch=1, profile=1, credential="current")
+    made.wait(1000)
+    return made
+
+
+def rotate(world: World, *, operation: str = "o1", **more: Any) -> Any:
+    ask = Ask(
+        command_id=f"{operation}-c",
+        action="SetVariables",
+        payload=msgspec.Raw(b'{"attributeValue":"***"}'),
+        sealed=b"sealed frame",
+        reply_service="device",
+        reference=f"password/{operation}",
+    )
+    wanted = {"length": 32, "limit": False, "evidence_ms": 60_000} | more
+    body = RotatePassword(operation_id=operation, ask=ask, credential=NEW, **wanted)
+    return world.ask(RotatePassword.NAME, body, key="cs-1").result
+
+
+def told(world: World, name: str) -> list[Any]:
+    """Requests of this type that followed from events, decoded."""
+    handler = world.service.requests[name]
+    found = [r for r in world.records if r.headers.get("ce_type") == name and r.topic == topics.requests("device")]
+    return [msgspec.json.decode(record.value, type=handler.body) for record in found]
+
+
+def send(world: World) -> Sequence[Any]:
+    """The station is told; the frames for it."""
+    return world.ask(SendPassword.NAME, told(world, SendPassword.NAME)[-1], key="cs-1").calls
+
+
+def asked(world: World, **more: Any) -> None:
+    assert rotate(world, **more).status == 202
+    send(world)
+
+
+def settle(world: World) -> None:
+    """What the command's end tells the operation."""
+    world.ask(ENDED, told(world, ENDED)[-1], key="cs-1")
+
+
+def answer(world: World, status: str, epoch: int = 1, *, reason: str = "", operation: str = "o1") -> None:
+    result: dict[str, Any] = {
+        "attributeStatus": status,
+        "component": {"name": "SecurityCtrlr"},
+        "variable": {"name": "BasicAuthPassword"},
+    }
+    if reason:
+        result["attributeStatusInfo"] = {"reasonCode": reason}
+    payload = msgspec.json.encode({"setVariableResult": [result]})
+    world.answer(frame(epoch), CallResult(f"{operation}-c", payload))
+    settle(world)
+
+
+def frame(epoch: int) -> Frame:
+    return Frame("cs-1", "CS-1", 0, epoch, 3, "ocpp2.0.1", 0, "result", "o1-c", "SetVariables", "", b"", "")
+
+
+def receipt(world: World, what: Any, epoch: int = 1) -> None:
+    world.receipt(Receipt("cs-1", 0, epoch, world.now, "o1-c", "SetVariables", what, "", ""))
+
+
+def admitted(world: World) -> tuple[Any, Any]:
+    """What gateways let in: in force, and next."""
+    state = world.published(topics.STATIONS)[-1]
+    return state.get("credential"), state.get("nextCredential")
+
+
+def row(world: World) -> tuple[Any, Any]:
+    (found,) = world.rows(CHANGES)
+    return found["state"], found["reason"]
+
+
+def replayed(world: World) -> World:
+    """A world that saw the same events and nothing else."""
+    made = fresh()
+    made.given(*world.events)
+    assert made.state(Station, "cs-1") == world.state(Station, "cs-1")
+    assert made.rows(CHANGES) == world.rows(CHANGES)
+    assert made.published(topics.STATIONS) == world.published(topics.STATIONS)
+    return made
+
+
+def is_over(world: World) -> bool:
+    station = world.state(Station, "cs-1")
+    return (
+        (station is None or station.rotation is None) and not world.timers and not world.state(UntoldPassword, "cs-1")
+    )
+
+
+@pytest.mark.requirement("A01.FR.02", "A01.FR.03")
+def test_an_accepted_password_is_in_force_and_the_old_one_refused(world: World) -> None:
+    rotate(world)
+    assert admitted(world) == (OLD, NEW), "both, before the station hears of it"
+    (call,) = send(world)
+    assert (call.action, call.sealed, call.frame) == ("SetVariables", True, b"sealed frame")
+    assert row(world) == ("asked", None)
+    receipt(world, "sending")
+    answer(world, "Accepted")
+    assert admitted(world) == (NEW, None)
+    assert row(world) == ("changed", None)
+    assert is_over(replayed(world))
+    assert is_over(world)
+
+
+def test_the_station_is_told_only_in_a_decision_after_both_are_admitted(world: World) -> None:
+    before = len(world.events)
+    result = rotate(world)
+    assert result.status == 202
+    kinds = [type(event).__name__ for event in world.events[before:]]
+    assert kinds == ["PasswordRotationStarted", "StationChanged"]
+
+
+@pytest.mark.requirement("A01.FR.04")
+@pytest.mark.parametrize("status", ["Rejected", "UnknownVariable", "UnknownComponent", "NotSupportedAttributeType"])
+def test_any_other_status_keeps_the_old_password(world: World, status: str) -> None:
+    asked(world)
+    answer(world, status, reason="TooWeak")
+    assert admitted(world) == (OLD, None)
+    assert row(world) == ("kept", f"{status} TooWeak")
+    assert is_over(world)
+    replayed(world)
+
+
+@pytest.mark.requirement("A01.FR.04")
+def test_an_error_keeps_the_old_password(world: World) -> None:
+    asked(world)
+    world.answer(frame(1)._replace(kind="error"), CallError("o1-c", "NotSupported", "no", b"{}"))
+    settle(world)
+    assert admitted(world) == (OLD, None)
+    assert row(world) == ("kept", "the station answered an error: NotSupported no")
+
+
+def test_a_station_that_is_away_was_not_told(world: World) -> None:
+    world.connect(epoch=1, connected=False)
+    rotate(world)
+    assert send(world) == ()
+    settle(world)
+    assert admitted(world) == (OLD, None)
+    assert row(world) == ("kept", "not_connected")
+    assert is_over(world)
+
+
+def test_a_command_that_the_gateway_refused_was_not_sent(world: World) -> None:
+    asked(world)
+    receipt(world, "refused")
+    settle(world)
+    assert (admitted(world), row(world)) == ((OLD, None), ("kept", "refused"))
+
+
+# Nobody knows: both are admitted until there is evidence
+
+
+def unsure(world: World, how: str) -> None:
+    """Told, and no word of what became of it."""
+    asked(world)
+    receipt(world, "sending")
+    if how == "timeout":
+        receipt(world, "timeout")
+    elif how == "lost":
+        world.connect(epoch=1, connected=False)
+        receipt(world, "lost")
+    else:
+        world.answer(frame(1), CallResult("o1-c", b'{"setVariableResult":"?"}'))
+    settle(world)
+    assert row(world)[0] == "unsure"
+    assert admitted(world) == (OLD, NEW)
+    replayed(world)
+
+
+@pytest.mark.parametrize("how", ["timeout", "lost", "unreadable"])
+@pytest.mark.parametrize(("shown", "left"), [("next", (NEW, None)), ("current", (OLD, None))])
+def test_the_next_connection_shows_which_password_the_station_has(
+    world: World, how: str, shown: Any, left: tuple[str, None]
+) -> None:
+    unsure(world, how)
+    world.wait(1000)
+    world.connect(epoch=2, profile=1, credential=shown)
+    assert admitted(world) == left
+    assert row(world)[0] == ("changed" if shown == "next" else "kept")
+    assert is_over(world)
+    replayed(world)
+
+
+def test_a_connection_from_before_shows_nothing(world: World) -> None:
+    unsure(world, "timeout")
+    world.connect(epoch=1, profile=1, credential="current")
+    assert (admitted(world), row(world)[0]) == ((OLD, NEW), "unsure")
+
+
+def test_the_new_password_seen_before_any_answer_is_in_force(world: World) -> None:
+    asked(world)
+    receipt(world, "sending")
+    world.connect(epoch=2, profile=1, credential="next")
+    assert (admitted(world), row(world)[0]) == ((NEW, None), "changed")
+    receipt(world, "lost")  # sent again on the new connection: SetVariables is idempotent
+    answer(world, "Accepted", epoch=2)
+    assert (admitted(world), row(world)[0]) == ((NEW, None), "changed")
+
+
+def test_the_old_password_seen_while_the_command_is_open_decides_nothing(world: World) -> None:
+    asked(world)
+    receipt(world, "sending")
+    world.connect(epoch=2, profile=1, credential="current")
+    assert (admitted(world), row(world)[0]) == ((OLD, NEW), "asked")
+    receipt(world, "lost")
+    receipt(world, "sending", epoch=2)
+    answer(world, "Accepted", epoch=2)
+    assert (admitted(world), row(world)[0]) == ((NEW, None), "changed")
+
+
+def test_a_connection_that_was_open_before_the_change_is_no_evidence_of_its_next_password(world: World) -> None:
+    """Its record may come late, and "next" was the next one of another change then."""
+    made = world.now
+    asked(world)
+    world.now = made - 1
+    world.connect(epoch=2, profile=1, credential="next")
+    assert (admitted(world), row(world)[0]) == ((OLD, NEW), "asked")
+
+
+def test_a_station_that_stays_connected_is_closed_to_see_which_password_it_has(world: World) -> None:
+    unsure(world, "timeout")
+    for times in range(CLOSINGS_MAX):
+        assert world.timers, f"after {times} closings"
+        world.wait(60_000)
+        (close,) = world.tick(EVIDENCE, "cs-1").calls
+        assert (close.kind, close.slot, close.epoch) == ("close", 0, 1)
+        assert admitted(world) == (OLD, NEW)
+    assert not world.timers
+    world.connect(epoch=2, profile=1, credential="next")
+    assert (admitted(world), row(world)[0]) == ((NEW, None), "changed")
+
+
+def test_nothing_is_closed_when_the_station_is_away(world: World) -> None:
+    unsure(world, "lost")
+    world.wait(60_000)
+    assert world.tick(EVIDENCE, "cs-1").calls == ()
+    assert admitted(world) == (OLD, NEW)
+
+
+@pytest.mark.parametrize(
+    ("shown", "state", "left"), [("next", "changed", (NEW, None)), ("current", "kept", (OLD, None))]
+)
+def test_a_password_that_takes_a_reboot_is_judged_after_the_boot(
+    world: World, shown: Any, state: str, left: tuple[str, None]
+) -> None:
+    asked(world)
+    answer(world, "RebootRequired")
+    assert admitted(world) == (OLD, NEW)
+    assert not world.timers
+    world.connect(epoch=2, profile=1, credential="current")
+    assert row(world)[0] == "unsure", "a lost connection is no boot"
+    world.connect(epoch=3, profile=1, credential=shown)
+    world.call("BootNotification", BOOT, epoch=3)
+    assert (admitted(world), row(world)[0]) == (left, state)
+    assert is_over(world)
+
+
+# Crashes and repeats
+
+
+def test_a_service_that_died_before_the_station_was_told_goes_on(world: World) -> None:
+    """The request that tells it follows from the event: a new owner appends it again, and it is decided once."""
+    rotate(world)
+    (body,) = told(world, SendPassword.NAME)
+    assert len(world.ask(SendPassword.NAME, body, key="cs-1").calls) == 1
+    assert world.ask(SendPassword.NAME, body, key="cs-1").calls == ()
+    answer(world, "Accepted")
+    assert world.ask(SendPassword.NAME, body, key="cs-1").events == ()
+    assert admitted(world) == (NEW, None)
+
+
+def test_a_restored_database_without_the_password_keeps_the_old_one(world: World) -> None:
+    rotate(world)
+    restored = replayed(world)
+    restored.connect(epoch=1, profile=1, credential="current")
+    restored.ask(SendPassword.NAME, told(world, SendPassword.NAME)[-1], key="cs-1")
+    assert admitted(restored) == (OLD, None)
+    assert row(restored) == ("kept", "the password was lost before the station was told")
+
+
+def test_a_repeated_end_changes_nothing(world: World) -> None:
+    asked(world)
+    answer(world, "Accepted")
+    before = len(world.events)
+    settle(world)
+    world.ask(
+        ENDED, Ended(command_id="x", action="SetVariables", status="timeout", reference="password/o0"), key="cs-1"
+    )
+    assert len(world.events) == before
+
+
+# Refused, overruled
+
+
+def test_one_change_at_a_time(world: World) -> None:
+    asked(world)
+    assert rotate(world, operation="o2").status == 409
+    answer(world, "Accepted")
+    assert rotate(world, operation="o2").status == 202
+
+
+def test_an_unknown_station_and_one_with_a_certificate_have_no_password() -> None:
+    assert rotate(fresh()).status == 404
+    made = fresh()
+    body = PutStation(identity="CS-1", fields=StationFields(security_profile=3), spare="s")
+    made.ask(PutStation.NAME, body, key="cs-1")
+    assert rotate(made).status == 409
+
+
+@pytest.mark.requirement("A00.FR.205", "A00.FR.304")
+def test_a_password_is_as_long_as_the_station_takes(world: World) -> None:
+    assert [rotate(world, length=n).status for n in (15, 41)] == [422, 422]
+    report(world, 64)
+    assert rotate(world, length=65).status == 422
+    assert rotate(world, length=64).status == 202
+
+
+def report(world: World, limit: int) -> None:
+    variable = {
+        "component": {"name": "SecurityCtrlr"},
+        "variable": {"name": "BasicAuthPassword"},
+        "variableAttribute": [{"mutability": "WriteOnly"}],
+        "variableCharacteristics": {"dataType": "string", "supportsMonitoring": False, "maxLimit": limit},
+    }
+    said = {"requestId": 1, "generatedAt": "2023-11-14T22:00:00Z", "seqNo": 0, "reportData": [variable]}
+    world.call("NotifyReport", said)
+
+
+def patch(world: World, **fields: Any) -> None:
+    world.ask(PatchStation.NAME, PatchStation(fields=StationFields(**fields)), key="cs-1")
+
+
+@pytest.mark.parametrize("phase", ["started", "asked", "unsure"])
+def test_a_password_set_in_the_registry_ends_the_change(world: World, phase: str) -> None:
+    if phase == "started":
+        rotate(world)
+    elif phase == "asked":
+        asked(world)
+    else:
+        unsure(world, "timeout")
+    patch(world, credential="by-hand")
+    assert admitted(world) == ("by-hand", None)
+    assert row(world)[0] == "replaced"
+    assert send(world) == ()
+    assert is_over(world)
+    replayed(world)
+
+
+def test_other_settings_do_not_touch_the_change(world: World) -> None:
+    asked(world)
+    patch(world, zone="Europe/Amsterdam")
+    again = PutStation(identity="CS-1", fields=StationFields(boot_interval=9), spare="s")
+    world.ask(PutStation.NAME, again, key="cs-1")
+    assert admitted(world) == (OLD, NEW)
+    answer(world, "Accepted")
+    assert admitted(world) == (NEW, None)
+
+
+def test_a_removed_station_has_no_change(world: World) -> None:
+    asked(world)
+    world.ask(RemoveStation.NAME, RemoveStation(), key="cs-1")
+    assert row(world)[0] == "replaced"
+    answer(world, "Accepted")
+    assert world.published(topics.STATIONS)[-1]["deleted"] is True
+    assert is_over(world)
+    replayed(world)
+
+
+@pytest.mark.requirement("A01.FR.05")
+@pytest.mark.parametrize(("limit", "status"), [(False, "Accepted"), (True, "Pending")])
+def test_a_station_that_refused_is_pending_until_it_took_one_where_that_is_wanted(
+    world: World, limit: bool, status: str
+) -> None:
+    asked(world, limit=limit)
+    answer(world, "Rejected")
+    assert boots(world) == status
+    asked(world, operation="o2")
+    answer(world, "Accepted", operation="o2")
+    assert boots(world) == "Accepted"
+    replayed(world)
+
+
+@pytest.mark.parametrize("fields", [{"credential": "by-hand"}, {"boot": "pending"}])
+def test_the_registry_lifts_the_limit(world: World, fields: dict[str, Any]) -> None:
+    asked(world, limit=True)
+    answer(world, "Rejected")
+    patch(world, **fields)
+    patch(world, boot="accepted")
+    assert boots(world) == "Accepted"
+
+
+def test_a_password_that_never_arrived_limits_nobody(world: World) -> None:
+    world.connect(epoch=1, connected=False)
+    asked(world, limit=True)
+    settle(world)
+    assert boots(world) == "Accepted"
+
+
+def boots(world: World) -> str:
+    reply: Any = world.call("BootNotification", BOOT).reply
+    return str(reply.status)
