@@ -23,8 +23,10 @@ from ocppcore.embedded import EmbeddedPostgres
 from ocppcore.engine.loop import Engine
 from ocppcore.errors import OperatorError
 from ocppcore.host import Environment, Hosted
+from ocppcore.http import oidc
 from ocppcore.http.app import build_app
 from ocppcore.http.auth import Authenticator, KeyRing
+from ocppcore.http.server import Server, config
 from ocppcore.kafka import KafkaLog
 from ocppcore.log import Log, NewRecord, TopicPartition
 from ocppcore.postgres.log import PostgresLog
@@ -36,6 +38,7 @@ from services.gateway.settings import Settings as GatewaySettings
 
 logger = structlog.get_logger(__name__)
 STOP_WITHIN_S = 20.0
+HTTP_DRAIN_S = 5
 
 
 class PortTaken(OperatorError):
@@ -111,7 +114,8 @@ async def _noted(log: Log, tp: TopicPartition) -> dict[str, str]:
 class Process:
     """The services of one process and what they share. `serve` runs until `stop` is set or something fails.
 
-    `admin`: the administrator's key, which a process that runs auth puts in force before it is ready.
+    `admin`: the administrator's key, which a process that runs auth puts in force before it is ready. `tokens`: of
+    issuers, beside API keys; whether these can be reached makes no process unready.
     """
 
     env: Environment
@@ -119,6 +123,7 @@ class Process:
     hosted: list[Hosted]
     gateway: Built | None
     admin: AdminKey | None = None
+    tokens: oidc.Tokens | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     admitted: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -159,6 +164,8 @@ class Process:
     async def _serve(self, server: uvicorn.Server) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.key_ring.run(), name="keys")]
+            if self.tokens:
+                tasks.append(group.create_task(self.tokens.run(), name="tokens"))
             tasks += [group.create_task(_run(hosted, self.stop), name=hosted.name) for hosted in self.hosted]
             tasks.append(group.create_task(_serve_http(server), name="http"))
             if self.admin and (engine := self._auth):
@@ -192,31 +199,21 @@ async def _serve_http(server: uvicorn.Server) -> None:
     await server.serve()
 
 
-class _Server(uvicorn.Server):
-    """Signals are the process's, not the server's."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def _server(process: Process) -> uvicorn.Server:
     settings = process.env.settings
     apps = {hosted.name: hosted.app for hosted in process.hosted}
     if process.gateway:
         apps["gateway"] = process.gateway.hosted.app
     app = build_app(apps, registry=process.env.registry, ready=process.checks())
-    config = uvicorn.Config(
-        app,
-        host=settings.http_host,
-        port=settings.http_port,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
+    return Server(
+        config(
+            app,
+            host=settings.http_host,
+            port=settings.http_port,
+            trusted_proxies=settings.http_trusted_proxies,
+            drain_s=HTTP_DRAIN_S,
+        )
     )
-    return _Server(config)
 
 
 @asynccontextmanager
@@ -225,6 +222,7 @@ async def open_process(
 ) -> AsyncIterator[Process]:
     """Everything that `names` (services, `gateway`) need, opened; not yet running. `admin`: see `Process`."""
     held = keys(settings, make=embedded)
+    rules = oidc.rules(settings)
     # A gateway holds sockets, nothing else: alone on Kafka it has no database.
     rows = settings.log == "postgres" or any(name != houses.GATEWAY for name in names)
     reaching = database(settings, embedded=embedded) if rows else contextlib.nullcontext("")
@@ -239,12 +237,14 @@ async def open_process(
                 stores[service] = PostgresStore(dsn, service, settings.namespace)
             return stores[service]
 
-        env = Environment(settings, held, log, system_clock, store, Authenticator(key_ring, held.password), registry)
+        tokens = oidc.Tokens(rules) if rules else None
+        authenticator = Authenticator(key_ring, held.password, tokens)
+        env = Environment(settings, held, log, system_clock, store, authenticator, registry)
         hosted = [houses.build(name, env) for name in names if name != "gateway"]
         gateway = houses.build_gateway(env) if "gateway" in names else None
         registry.register(_Engines(hosted))
         try:
-            yield Process(env, key_ring, hosted, gateway, admin)
+            yield Process(env, key_ring, hosted, gateway, admin, tokens)
         finally:
             for opened in stores.values():
                 await opened.close()
