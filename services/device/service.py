@@ -23,7 +23,7 @@ from ocppcore.service import (
 )
 from services.device import projections
 from services.device.actions import ROUTES
-from services.device.domain import connector, rotation, station, upgrade
+from services.device.domain import connector, rotation, security_event, station, upgrade
 from services.device.domain.changes import CHANGES
 from services.device.domain.contact import CONTACTS, Contact
 
@@ -94,7 +94,12 @@ PARTS: Final = (
             Fold(contract.StationEventsReported),
             Fold(contract.ReportReceived, _of_event, rotation.evolve_report),
             Fold(contract.MonitoringReportReceived),
-            Fold(contract.SecurityEventReported),
+            Fold(
+                contract.SecurityEventReported,
+                security_event.event_needs,
+                security_event.evolve,
+                security_event.project,
+            ),
             Fold(contract.FirmwareStatusReported),
             Fold(contract.PublishFirmwareStatusReported),
             Fold(contract.LogStatusReported),
@@ -102,8 +107,8 @@ PARTS: Final = (
             Fold(contract.CustomerInformationReceived),
             Fold(contract.DataTransferRefused),
         ),
-        aggregates=(station.Station, connector.Connector, Contact),
-        tables=(*projections.TABLES, CONTACTS),
+        aggregates=(station.Station, connector.Connector, Contact, security_event.SecurityLog),
+        tables=(*projections.TABLES, CONTACTS, security_event.SECURITY_EVENTS),
     ),
     Part(
         requests=(

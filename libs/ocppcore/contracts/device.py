@@ -354,10 +354,12 @@ class MonitoringReportReceived(StationMessage, frozen=True, kw_only=True, omit_d
 
 
 class SecurityEventReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
-    """SecurityEventNotification (A04). `critical`: by the standard's list, None for a type that is not on it."""
+    """SecurityEventNotification (A04). `critical`: by the standard's list, None for a type that is not on it.
+    `timestamp` (ms) is the station's."""
 
     TYPE: ClassVar[str] = "device.SecurityEventReported.v1"
     type: str = ""
+    timestamp: int = 0
     critical: bool | None = None
 
 

@@ -36,16 +36,6 @@ def test_the_message_is_answered_empty_and_kept(action: str, event: str, payload
     assert json.loads(outcome.reply.model_dump_json()) == {}  # type: ignore[union-attr]
 
 
-@pytest.mark.requirement("A04.FR.02", "A04.FR.03")
-def test_every_security_event_is_kept_and_acknowledged_however_late() -> None:
-    made = World("device", PARTS)
-    said = {"type": "TamperDetectionActivated", "timestamp": "2020-01-01T00:00:00Z", "techInfo": "door"}
-    for _ in range(2):
-        outcome = made.call("SecurityEventNotification", said)
-        assert outcome.reply is not None
-    assert [json.loads(bytes(event.payload)) for event in made.events] == [said, said]  # type: ignore[attr-defined]
-
-
 def test_a_report_hides_the_values_of_write_only_variables() -> None:
     variable = {
         "component": {"name": "SecurityCtrlr"},
