@@ -10,8 +10,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Response
 
 from ocppcore.authorization import AuthorizationStatus
-from ocppcore.clock import to_rfc3339
-from ocppcore.contracts.auth import PutApiKey, PutToken, RemoveToken, RevokeApiKey
+from ocppcore.contracts.auth import ChangeApiKey, PutApiKey, PutToken, RemoveToken, RevokeApiKey
 from ocppcore.http.auth import hash_key, require
 from ocppcore.http.pages import Page, Wanted, wanted
 from ocppcore.http.problems import Problem, documented
@@ -21,6 +20,7 @@ from ocppcore.store import StateKey, Store, Value
 from ocppcore.topics import normalise
 from services.auth.bodies import (
     ApiKeyMade,
+    ApiKeyPatch,
     ApiKeyShown,
     IdToken,
     NewApiKey,
@@ -122,14 +122,22 @@ def _api_keys(store: Store, password_key: bytes) -> APIRouter:
         """The key is in this answer only: what is kept tells whether a key is the right one, not what it is."""
         key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
         id_ = hashlib.blake2b(write.request_id.encode(), digest_size=8).hexdigest()
-        asked = PutApiKey(id=id_, hash=hash_key(key, password_key), scope=body.scope, name=body.name)
+        asked = body.put(id_, hash_key(key, password_key))
         return await write(PutApiKey.NAME, id_, asked, location=f"/auth/apikeys/{id_}", once={"key": key})
 
     @made.get("/apikeys", summary="All API keys", dependencies=[require("admin")], responses=documented(401, 403, 422))
     async def keys(page: Annotated[Wanted, wanted(str)]) -> Page[ApiKeyShown]:
         rows = await store.select(API_KEYS, after=cast(Any, page.after), limit=page.limit + 1)
         found = page.page(rows, lambda row: (cast(str, row["id"]),))
-        return Page(items=[_api_key(row) for row in found.items], next=found.next)
+        return Page(items=[ApiKeyShown(**_json(row["entry"])) for row in found.items], next=found.next)
+
+    @made.patch(
+        "/apikeys/{keyId}", summary="Disable or enable an API key", response_model=ApiKeyShown,
+        responses=RESPONSES | documented(404),
+    )  # fmt: skip
+    async def change(id_: ApiKeyId, body: ApiKeyPatch, write: Annotated[Write, writing("admin")]) -> Response:
+        """The administrator's own key is enabled again at the next start."""
+        return await write(ChangeApiKey.NAME, id_, ChangeApiKey(disabled=body.disabled))
 
     @made.delete(
         "/apikeys/{keyId}", status_code=204, summary="Revoke an API key", responses=RESPONSES | documented(404)
@@ -138,15 +146,6 @@ def _api_keys(store: Store, password_key: bytes) -> APIRouter:
         return await write(RevokeApiKey.NAME, id_, RevokeApiKey())
 
     return made
-
-
-def _api_key(row: Row) -> ApiKeyShown:
-    return ApiKeyShown(
-        id=cast(str, row["id"]),
-        scope=cast(Any, row["scope"]),
-        name=cast(str, row["name"]),
-        createdAt=to_rfc3339(cast(int, row["created_at"])),
-    )
 
 
 def _json(text: Value) -> Any:

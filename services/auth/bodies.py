@@ -3,10 +3,20 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    model_validator,
+)
 
 from ocppcore.authorization import AuthorizationStatus, Group, Message, TokenState
-from ocppcore.contracts.auth import Scope
+from ocppcore.contracts.auth import PutApiKey, Scope
+from ocppcore.http.reach import PATTERN_CHARACTERS_MAX, PATTERNS_MAX, read_patterns
 from ocppcore.topics import normalise
 from ocppcore.v201 import ConnectorEnumType
 from ocppcore.wire import DateTime
@@ -102,11 +112,47 @@ class TokenBody(_Body):
         )
 
 
+def _patterns(given: list[str] | None) -> list[str] | None:
+    found = None if given is None else read_patterns(given)
+    return None if found is None else list(found)
+
+
+StationPatterns = Annotated[
+    list[Annotated[str, Field(max_length=PATTERN_CHARACTERS_MAX)]] | None,
+    Field(
+        max_length=PATTERNS_MAX,
+        description="Ids of stations, in any case; one that ends in `*` stands for all that begin so. null: all, and "
+        "what belongs to no station",
+        examples=[["CS-1", "DEPOT-*"]],
+    ),
+    AfterValidator(_patterns),
+]
+
+
 class NewApiKey(_Body):
     """Who may do what: a viewer reads, an operator also writes and sends commands, an admin also manages keys."""
 
     scope: Scope
     name: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{0,100}$")] = ""
+    stations: StationPatterns = None
+    expiresAt: DateTime | None = Field(default=None, description="From then on it opens nothing")
+
+    def put(self, id_: str, hash_: str) -> PutApiKey:
+        """As the service takes it."""
+        return PutApiKey(
+            id=id_,
+            hash=hash_,
+            scope=self.scope,
+            name=self.name,
+            stations=None if self.stations is None else tuple(self.stations),
+            expires_at=_ms(self.expiresAt),
+        )
+
+
+class ApiKeyPatch(_Body):
+    """A disabled key opens nothing until it is enabled again."""
+
+    disabled: StrictBool
 
 
 def _ms(moment: datetime | None) -> int | None:
@@ -139,7 +185,10 @@ class ApiKeyShown(BaseModel):
     id: str
     scope: Scope
     name: str
+    stations: list[str] | None
+    disabled: bool
     createdAt: str
+    expiresAt: str | None
 
 
 class ApiKeyMade(ApiKeyShown):

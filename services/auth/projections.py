@@ -7,6 +7,7 @@ import msgspec
 from ocppcore import topics
 from ocppcore.authorization import TokenState
 from ocppcore.contracts.auth import (
+    ApiKeyChanged,
     ApiKeyCreated,
     ApiKeyRevoked,
     ApiKeyState,
@@ -18,6 +19,7 @@ from ocppcore.envelope import state_record
 from ocppcore.log import NewRecord
 from ocppcore.service import Event, Follow, View
 from ocppcore.store import Delete, Table, Upsert
+from services.auth.domain.api_key import represent as represent_key
 from services.auth.domain.token import represent
 
 TOKENS = Table(
@@ -37,7 +39,8 @@ TOKENS = Table(
 """`token`: the pseudonym; `group_id`: normalised, "" without; `sealed`: the value, readable while the driver's key is
 there; `entry`: the token as the API shows it."""
 
-API_KEYS = Table("api_keys", {"id": "text", "scope": "text", "name": "text", "created_at": "bigint"}, key=("id",))
+API_KEYS = Table("api_keys", {"id": "text", "entry": "jsonb"}, key=("id",))
+"""`entry`: the key as the API shows it."""
 
 TABLES = (TOKENS, API_KEYS)
 
@@ -53,9 +56,9 @@ def project_removed(event: TokenRemoved, _: View) -> Iterable[Delete]:
     yield Delete(TOKENS, (event.token,))
 
 
-def project_api_key(event: ApiKeyCreated, _: View) -> Iterable[Upsert]:
-    state = event.state
-    yield Upsert(API_KEYS, (state.id, state.scope, state.name, state.created_at))
+def project_api_key(event: ApiKeyCreated | ApiKeyChanged, _: View) -> Iterable[Upsert]:
+    entry = msgspec.json.encode(represent_key(event.state)).decode()
+    yield Upsert(API_KEYS, (event.state.id, entry))
 
 
 def project_revoked(event: ApiKeyRevoked, _: View) -> Iterable[Delete]:
@@ -70,7 +73,7 @@ def derive_token_removed(event: TokenRemoved, follow: Follow) -> Iterable[NewRec
     yield _record(topics.TOKENS, event, TokenState(type=event.type, status="Unknown", deleted=True), follow)
 
 
-def derive_api_key(event: ApiKeyCreated, follow: Follow) -> Iterable[NewRecord]:
+def derive_api_key(event: ApiKeyCreated | ApiKeyChanged, follow: Follow) -> Iterable[NewRecord]:
     yield _record(topics.APIKEYS, event, event.state, follow)
 
 

@@ -54,12 +54,21 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
         requests=(
             RequestHandler(contract.PutApiKey.NAME, contract.PutApiKey, api_key.put, lambda _, key: api_key.needs(key)),
             RequestHandler(
+                contract.ChangeApiKey.NAME, contract.ChangeApiKey, api_key.change, lambda _, key: api_key.needs(key)
+            ),
+            RequestHandler(
                 contract.RevokeApiKey.NAME, contract.RevokeApiKey, api_key.revoke, lambda _, key: api_key.needs(key)
             ),
         ),
         folds=(
             Fold(
                 contract.ApiKeyCreated,
+                evolve=api_key.evolve,
+                project=projections.project_api_key,
+                derive=projections.derive_api_key,
+            ),
+            Fold(
+                contract.ApiKeyChanged,
                 evolve=api_key.evolve,
                 project=projections.project_api_key,
                 derive=projections.derive_api_key,

@@ -78,6 +78,7 @@ AFTER = {
     "ProfileUpgradeMoved": ["StationRegistered", "ProfileUpgradeStarted"],
     "TokenChanged": ["TokenRegistered"],
     "TokenRemoved": ["TokenRegistered"],
+    "ApiKeyChanged": ["ApiKeyCreated"],
     "ApiKeyRevoked": ["ApiKeyCreated"],
     "TransactionConflict": ["TransactionUpdated"],
     "RemoteMoved": ["RemoteAsked"],

@@ -168,6 +168,32 @@ async def test_an_api_key_is_made_used_and_revoked(api: Served) -> None:
     assert (await api.states(topics.APIKEYS, id_, 2))[1]["deleted"] is True
 
 
+async def test_an_api_key_for_some_stations_reaches_nothing_that_is_everybodys(api: Served) -> None:
+    body = {"scope": "admin", "stations": ["Depot-*", "CS-1", "cs-1"], "expiresAt": "2999-01-01T00:00:00+01:00"}
+    made = (await api.client.post("/apikeys", json=body)).json()
+    assert (made["stations"], made["expiresAt"]) == (["cs-1", "depot-*"], "2998-12-31T23:00:00.000Z")
+    bearer = {"Authorization": f"Bearer {made['key']}"}
+    assert (await api.client.get("/tokens", headers=bearer)).status_code == 403
+    assert (await api.client.get("/apikeys", headers=bearer)).status_code == 403
+    assert (await api.client.post("/apikeys", json={"scope": "viewer"}, headers=bearer)).status_code == 403
+    assert (await api.client.get("/operations/x", headers=bearer)).status_code == 404
+    for wrong in ([""], [7], ["x" * 50], "CS-1", ["x"] * 201):
+        assert (await api.client.post("/apikeys", json={"scope": "viewer", "stations": wrong})).status_code == 422
+    for late in ("2020-01-01T00:00:00Z", "tomorrow"):
+        assert (await api.client.post("/apikeys", json={"scope": "viewer", "expiresAt": late})).status_code == 422
+
+
+async def test_a_disabled_api_key_opens_nothing_until_it_is_enabled(api: Served) -> None:
+    made = (await api.client.post("/apikeys", json={"scope": "viewer"})).json()
+    bearer = {"Authorization": f"Bearer {made['key']}"}
+    for disabled, status in ((True, 401), (False, 200)):
+        changed = await api.client.patch(f"/apikeys/{made['id']}", json={"disabled": disabled})
+        assert (changed.status_code, changed.json()["disabled"]) == (200, disabled)
+        assert (await api.client.get("/tokens", headers=bearer)).status_code == status
+    assert (await api.client.patch("/apikeys/none", json={"disabled": True})).status_code == 404
+    assert (await api.client.patch(f"/apikeys/{made['id']}", json={})).status_code == 422
+
+
 async def test_a_repeat_under_the_same_idempotency_key_makes_one_key(api: Served) -> None:
     headers = {"Idempotency-Key": "k"}
     first = await api.client.post("/apikeys", json={"scope": "viewer"}, headers=headers)

@@ -91,6 +91,24 @@ async def test_a_revoked_or_replaced_key_opens_nothing() -> None:
         assert await keys.find("h2") is None
 
 
+async def test_a_disabled_key_opens_nothing_and_an_expired_one_neither() -> None:
+    log, now = MemoryLog(), [1000]
+    await log.declare({topics.APIKEYS: 1})
+    keys = KeyRing(log, 1, clock=lambda: now[0])
+    running = asyncio.create_task(keys.run())
+    try:
+        for more in ({"disabled": True}, {"expires_at": 1001, "stations": ("cs-1",)}):
+            state = ApiKeyState(id="k1", hash="h1", scope="viewer", created_at=1, **more)
+            await log.append([NewRecord(topics.APIKEYS, 0, "k1", msgspec.json.encode(state), {})])
+            found = await keys.find("h1")
+            assert found == (None if "disabled" in more else Caller("k1", "viewer", ("cs-1",)))
+        now[0] = 1001
+        assert await keys.find("h1") is None
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_record_that_cannot_be_read_takes_its_key_out_of_force() -> None:
     log = CountingLog()
     async with ring(log) as keys:
