@@ -55,19 +55,19 @@ def _reading(store: Store) -> APIRouter:
         state: Literal["open", "ended"] | None = None,
         evse: Annotated[int | None, Query(alias="evseId", ge=0, le=2**31 - 1)] = None,
     ) -> Page[TransactionShown]:
-        """Those that changed last come first."""
+        """Those that were first heard of last come first: in the order of `heardAt`, descending."""
         asked: dict[str, Value] = {"station": normalise(station) if station else None, "state": state, "evse_id": evse}
         where = {column: value for column, value in asked.items() if value is not None}
         rows = await store.select(
             TRANSACTIONS,
             where,
             after=cast(Any, page.after),
-            order=("changed_at",),
+            order=("heard_at",),
             descending=True,
             limit=page.limit + 1,
             among=caller.among("station"),
         )
-        found = page.page(rows, lambda row: cast(Any, (row["changed_at"], row["station"], row["key"])))
+        found = page.page(rows, lambda row: cast(Any, (row["heard_at"], row["station"], row["key"])))
         return Page(items=[_shown(row) for row in found.items], next=found.next)
 
     @made.get(
@@ -220,6 +220,7 @@ def _shown(row: Row) -> TransactionShown:
             "conflicts": row["conflicts"],
             "offline": row["offline"],
             "timeSpentCharging": row["time_spent_charging_s"],
+            "heardAt": _time(row["heard_at"]),
             "changedAt": _time(row["changed_at"]),
         }
     )

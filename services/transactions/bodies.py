@@ -52,7 +52,10 @@ class RemoteShown(BaseModel):
 
 
 class TransactionShown(BaseModel):
-    """A transaction. Energy in Wh as decimal text; `gaps`: seqNos that are missing, `missing` of them."""
+    """A transaction. Energy in Wh as decimal text; `gaps`: seqNos that are missing, `missing` of them.
+
+    `startedAt` and `endedAt` are the station's clock, `heardAt` (its first event came) and `changedAt` ours.
+    """
 
     stationId: str
     transactionId: str
@@ -76,4 +79,5 @@ class TransactionShown(BaseModel):
     conflicts: int
     offline: bool
     timeSpentCharging: int | None
+    heardAt: str
     changedAt: str

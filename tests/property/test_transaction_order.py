@@ -16,8 +16,8 @@ from services.transactions.service import parts
 from tests.support.given import NOW, World
 from tests.support.transaction_frames import event
 
-ARRIVAL = ("changed_at",)
-"""The only column that says when something came."""
+ARRIVAL = ("heard_at", "changed_at")
+"""The only columns that say when something came."""
 
 
 def fold(payloads: list[dict[str, Any]]) -> dict[str, Any]:

@@ -48,12 +48,15 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
 class Transaction(Aggregate, frozen=True, kw_only=True):
     """id = `transaction_key(station, transactionId)`. `seen` are the seqNos as closed ranges, merged and sorted.
 
+    `heard_at`: our clock when the first of its events came, whichever that was; it never changes, so lists are in its
+    order and an index on it is written once a transaction.
     `pieces`: the register's course (`energy.py`); `span_wh` and `span_drops`: the most that any one event shows.
     """
 
     KIND: ClassVar[str] = "Transaction"
     station: str
     transaction_id: str
+    heard_at: int
     identity: str = ""
     seen: tuple[tuple[int, int], ...] = ()
     started: tuple[int, int] | None = None
@@ -150,10 +153,11 @@ TRANSACTIONS = Table(
         "conflicts": "bigint",
         "offline": "boolean",
         "time_spent_charging_s": "bigint",
+        "heard_at": "bigint",
         "changed_at": "bigint",
     },
     ("station", "key"),
-    indexes=(("state", "changed_at"), ("station", "started_at")),
+    indexes=(("heard_at",), ("state", "heard_at"), ("station", "heard_at")),
 )
 
 
@@ -206,7 +210,10 @@ def evolve(event: TransactionEvent, view: View) -> Iterable[Put]:
     before = view.get(Transaction, key)
     if before is None:
         before = Transaction(
-            station=event.station, transaction_id=event.transaction_id, identity=event.identity or event.station
+            station=event.station,
+            transaction_id=event.transaction_id,
+            heard_at=event.at,
+            identity=event.identity or event.station,
         )
     yield Put(key, _merge(before, event))
     page = page_key(event.station, event.transaction_id, event.seq_no)
@@ -319,6 +326,7 @@ def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterab
         held.conflicts,
         held.offline,
         held.time_spent_charging_s[1] if held.time_spent_charging_s else None,
+        held.heard_at,
         event.at,
     )
     yield Upsert(TRANSACTIONS, row)

@@ -1,0 +1,77 @@
+"""Reading transactions over HTTP: one, and lists of them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from fastapi import APIRouter
+
+from ocppcore import topics
+from ocppcore.envelope import Frame, frame_record
+from ocppcore.http.commands import CommandDesk, Registered
+from ocppcore.pseudonym import Pseudonyms
+from ocppcore.seal import Seal
+from ocppcore.store import Store
+from services.transactions.api import router
+from services.transactions.service import build
+from tests.support.given import NOW
+from tests.support.served import PARTITIONS, Served, served
+from tests.support.transaction_frames import event
+
+PSEUDONYMS = Pseudonyms(b"pseudonym key")
+SEAL = Seal(b"s" * 32, "outbound frames")
+
+
+async def _nobody(_: str) -> Registered | None:
+    return None
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Served]:
+    def routers(store: Store) -> Sequence[APIRouter]:
+        return [router(store, CommandDesk("transactions", store, _nobody, PSEUDONYMS, SEAL), PSEUDONYMS)]
+
+    async with served(build(PSEUDONYMS), routers) as made:
+        yield made
+
+
+async def send(api: Served, n: int, payload: dict[str, Any], station: str = "CS-1") -> None:
+    """The n-th frame of all comes from this station, n seconds after NOW; returns once it is decided."""
+    call = [2, str(n), "TransactionEvent", payload]
+    frame = Frame(
+        topics.normalise(station), station, 0, 1, n, "ocpp2.0.1", NOW + n * 1000, "call", str(n), "TransactionEvent",
+        "", json.dumps(call).encode(), "",
+    )  # fmt: skip
+    await api.log.append([frame_record(frame, "transactions", PARTITIONS)])
+    async with asyncio.timeout(5):
+        while not any(f'"{n}"'.encode() in record.value for record in api.records(topics.OUTBOUND)):
+            await asyncio.sleep(0.001)
+
+
+async def listed(api: Served, query: str = "") -> list[str]:
+    answer = await api.client.get(f"/transactions{query}")
+    assert answer.status_code == 200, answer.text
+    return [item["transactionId"] for item in answer.json()["items"]]
+
+
+async def test_lists_begin_with_what_was_heard_of_last_and_a_change_moves_nothing(api: Served) -> None:
+    await send(api, 1, event("Started", 0, transaction="first"))
+    await send(api, 2, event("Updated", 5, transaction="second"), "CS-2")
+    await send(api, 3, event("Ended", 9, transaction="third"))
+    await send(api, 4, event("Ended", 3, transaction="first"))
+    assert await listed(api) == ["third", "second", "first"]
+    assert await listed(api, "?stationId=cs-1") == ["third", "first"]
+    assert await listed(api, "?state=open") == ["second"]
+    shown = (await api.client.get("/transactions/CS-1/first")).json()
+    assert (shown["heardAt"], shown["changedAt"]) == ("2023-11-14T22:13:21.000Z", "2023-11-14T22:13:24.000Z")
+
+
+async def test_a_list_goes_on_where_the_page_before_ended(api: Served) -> None:
+    for n in range(5):
+        await send(api, n, event("Started", 0, transaction=f"T{n}"), f"CS-{n}")
+    first = (await api.client.get("/transactions?limit=3")).json()
+    rest = (await api.client.get(first["next"])).json()
+    found = [item["transactionId"] for item in first["items"] + rest["items"]]
+    assert (found, rest["next"]) == (["T4", "T3", "T2", "T1", "T0"], None)
