@@ -4,16 +4,24 @@ from ocppcore import standard, topics
 from ocppcore.contracts import auth as contract
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Fold, Part, RequestHandler, Service
+from services.auth import certificates as certificates_part
 from services.auth import projections
 from services.auth.actions import routes
 from services.auth.actions.authorize import Authorize
+from services.auth.actions.sign_certificate import SignCertificate
+from services.auth.certificates import Certificates
 from services.auth.domain import api_key, token
+from services.auth.domain.certificate_signing import SigningDesk
 
 
-def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ...]:
-    """Tokens with what stations ask about them, and API keys."""
+def parts(
+    pseudonyms: Pseudonyms, master_pass_group: str = "", certificates: Certificates | None = None
+) -> tuple[Part, ...]:
+    """Tokens with what stations ask, API keys, certificates (None: no authority is there)."""
+    certificates = certificates or Certificates()
+    signing = SignCertificate(SigningDesk(certificates.rules))
     tokens = Part(
-        actions=routes(Authorize(pseudonyms, master_pass_group)),
+        actions=routes(Authorize(pseudonyms, master_pass_group), signing),
         requests=(
             RequestHandler(
                 contract.PutToken.NAME, contract.PutToken, token.put, lambda _, key: token.needs(key), token.lookups
@@ -42,7 +50,6 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
                 derive=projections.derive_token_removed,
             ),
             Fold(contract.AuthorizationDecided),
-            Fold(contract.CertificateSigningRefused),
             Fold(contract.ContractCertificateRefused),
             Fold(contract.CertificateStatusRefused),
         ),
@@ -83,9 +90,9 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
         aggregates=(api_key.ApiKey,),
         tables=(projections.API_KEYS,),
     )
-    return tokens, api_keys
+    return tokens, api_keys, certificates_part.part(certificates)
 
 
-def build(pseudonyms: Pseudonyms, master_pass_group: str = "") -> Service:
+def build(pseudonyms: Pseudonyms, master_pass_group: str = "", certificates: Certificates | None = None) -> Service:
     """The whole service."""
-    return standard.build("auth", parts(pseudonyms, master_pass_group))
+    return standard.build("auth", parts(pseudonyms, master_pass_group, certificates))

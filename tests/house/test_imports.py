@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PERFORMS_IO = {"embedded", "engine", "http", "kafka", "memory", "postgres", "settings", "telemetry", "testing"}
 """Of ocppcore; less `engine.step`, which is pure."""
-LIBRARIES = {"msgspec", "orjson", "pydantic", "tzdata"}
+LIBRARIES = {"cryptography", "msgspec", "orjson", "pydantic", "tzdata"}
+"""cryptography: for reading and judging certificates; what signs, or draws a key, is no decision."""
 STANDARD = {
     "abc",
     "base64",

@@ -189,11 +189,13 @@ class AuthorizationDecided(AuthStationEvent, frozen=True, kw_only=True, omit_def
 
 
 class CertificateSigningRefused(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """SignCertificate, answered Rejected (A02.FR.12). `csr` is PEM and public."""
+    """SignCertificate, answered Rejected (A02.FR.12). `csr` is PEM and public; "" in a flood, of which only the first
+    in an hour is an event."""
 
     TYPE: ClassVar[str] = "auth.CertificateSigningRefused.v1"
     csr: str
     certificate_type: str = ""
+    reason: str = ""
 
 
 class ContractCertificateRefused(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -84,4 +84,5 @@ async def test_languages_are_tags_of_rfc_5646(api: Served) -> None:
 def test_a_renewal_that_a_station_asks_for_is_rejected_while_nothing_can_sign_it() -> None:
     payload = {"csr": "-----BEGIN CERTIFICATE REQUEST-----", "certificateType": "ChargingStationCertificate"}
     outcome = World("auth", parts(PSEUDONYMS)).call("SignCertificate", payload)
-    assert outcome.reply == SignCertificateResponse(status="Rejected")
+    assert isinstance(outcome.reply, SignCertificateResponse)
+    assert outcome.reply.status == "Rejected"

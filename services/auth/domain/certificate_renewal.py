@@ -1,0 +1,231 @@
+"""Renewal of a station's certificate, asked for from here (A02), as a whole operation.
+
+TriggerMessage goes out through device, which owns it; then the station's SignCertificate, the authority and
+CertificateSigned follow, which the signing (`certificate_signing`) reports here. It ends when the station has accepted
+its certificate, has refused, or the time is up; a signing that is under way goes on without it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Final
+
+import msgspec
+
+from ocppcore.commands import ASK, Ask, Ended
+from ocppcore.contracts.auth import CertificateUse
+from ocppcore.contracts.certificates import (
+    CertificateRenewalAsked,
+    CertificateRenewalMoved,
+    RenewalState,
+    RenewCertificate,
+)
+from ocppcore.envelope import Request, request_record
+from ocppcore.log import NewRecord
+from ocppcore.service import NOTHING, Aggregate, Context, Drop, Event, Follow, Need, Outcome, Put, Result, Timer, View
+from ocppcore.store import Table, Upsert
+from services.auth.domain.token import problem
+
+WAIT: Final = "certificate-renewal"
+REFERENCE: Final = "renewal/"
+"""Begins the reference of the TriggerMessage."""
+MOVING: Final[frozenset[RenewalState]] = frozenset({"asked", "triggered", "requested", "issued"})
+_ORDER: Final[tuple[RenewalState, ...]] = ("asked", "triggered", "requested", "issued")
+_TRIGGER: Final = {
+    "ChargingStationCertificate": "SignChargingStationCertificate",
+    "V2GCertificate": "SignV2GCertificate",
+}
+
+RENEWALS = Table(
+    "certificate_renewals",
+    {
+        "operation_id": "text",
+        "station": "text",
+        "type": "text",
+        "state": "text",
+        "command_id": "text",
+        "evse_id": "bigint",
+        "fingerprint": "text",
+        "reason": "text",
+        "asked_at": "bigint",
+        "changed_at": "bigint",
+        "actor": "text",
+    },
+    ("operation_id",),
+    indexes=(("station", "asked_at"),),
+)
+
+
+class Renewal(Aggregate, frozen=True, kw_only=True):
+    """One that is under way; id = `renewal_key`."""
+
+    KIND: ClassVar[str] = "CertificateRenewal"
+    asked: CertificateRenewalAsked
+    state: RenewalState = "asked"
+    request_id: str = ""
+    fingerprint: str = ""
+
+
+def renewal_key(station: str, certificate_type: CertificateUse) -> str:
+    return f"{station}/renew/{certificate_type}"
+
+
+def needs_of(station: str) -> Sequence[Need]:
+    """Both renewals that a station may have."""
+    return (
+        (Renewal, renewal_key(station, "ChargingStationCertificate")),
+        (Renewal, renewal_key(station, "V2GCertificate")),
+    )
+
+
+def ask_needs(body: RenewCertificate, station: str) -> Sequence[Need]:
+    return ((Renewal, renewal_key(station, body.certificate_type)),)
+
+
+def needs(event: CertificateRenewalAsked | CertificateRenewalMoved) -> Sequence[Need]:
+    return ((Renewal, renewal_key(event.subject(), event.certificate_type)),)
+
+
+# Deciding
+
+
+def ask(body: RenewCertificate, view: View, context: Context) -> Outcome:
+    """Have the station asked: 202; 409 while one of this type is under way."""
+    if view.get(Renewal, renewal_key(context.station, body.certificate_type)):
+        return Outcome(result=problem(409, "Already asked", "a renewal of this certificate is under way"))
+    asked = CertificateRenewalAsked(
+        at=context.now,
+        station=context.station,
+        operation_id=body.operation_id,
+        command_id=body.command_id,
+        certificate_type=body.certificate_type,
+        due=context.now + body.wait_ms,
+        evse_id=body.evse_id,
+        actor=context.actor,
+    )
+    return Outcome((asked,), result=Result(202, {"operationId": body.operation_id}))
+
+
+def triggered(body: Ended, view: View, context: Context) -> Outcome:
+    """The station answered TriggerMessage, or will not. What it has asked for meanwhile counts more."""
+    renewal = view.get(Renewal, body.reference.removeprefix(REFERENCE))
+    if renewal is None or renewal.state != "asked" or renewal.asked.command_id != body.command_id:
+        return NOTHING
+    if body.status != "answered":
+        error = msgspec.json.decode(body.error)
+        detail = f": {error.get('description') or error.get('code')}" if isinstance(error, dict) else ""
+        return Outcome(tuple(moved(renewal, context, "failed", reason=f"TriggerMessage: {body.status}{detail}")))
+    status = msgspec.json.decode(body.response).get("status")
+    if status == "Accepted":
+        return Outcome(tuple(moved(renewal, context, "triggered")))
+    return Outcome(tuple(moved(renewal, context, "rejected", reason=f"TriggerMessage: {status}")))
+
+
+def expire(subject: str, view: View, context: Context) -> Outcome:
+    """The time is up."""
+    renewal = view.get(Renewal, subject)
+    if renewal is None:
+        return NOTHING
+    reason = f"the station's certificate was {renewal.state} when the time was up"
+    return Outcome(tuple(moved(renewal, context, "no_effect", reason=reason)))
+
+
+def answered_by(view: View, station: str, certificate_type: str) -> Renewal | None:
+    """The renewal that a SignCertificate of this type answers; without a type it answers either."""
+    for use in ("ChargingStationCertificate", "V2GCertificate"):
+        if certificate_type in ("", use) and (found := view.get(Renewal, renewal_key(station, use))):
+            return found
+    return None
+
+
+def of_request(view: View, station: str, request_id: str) -> Renewal | None:
+    """The renewal that waits for this CSR's certificate."""
+    found = [view.get(Renewal, key) for _, key in needs_of(station)]
+    return next((one for one in found if one is not None and one.request_id == request_id), None)
+
+
+def moved(
+    renewal: Renewal | None,
+    context: Context,
+    state: RenewalState,
+    *,
+    request_id: str = "",
+    fingerprint: str = "",
+    reason: str = "",
+) -> Iterable[Event]:
+    """It moved on; nothing when there is none, or it was there already."""
+    if renewal is None or (state in MOVING and _ORDER.index(state) <= _ORDER.index(renewal.state)):
+        return
+    yield CertificateRenewalMoved(
+        at=context.now,
+        station=renewal.asked.station,
+        operation_id=renewal.asked.operation_id,
+        certificate_type=renewal.asked.certificate_type,
+        state=state,
+        request_id=request_id,
+        fingerprint=fingerprint,
+        reason=reason,
+    )
+
+
+# Folding
+
+
+def evolve_asked(event: CertificateRenewalAsked, _: View) -> Iterable[Put | Timer]:
+    key = renewal_key(event.subject(), event.certificate_type)
+    yield Put(key, Renewal(asked=event))
+    yield Timer(WAIT, key, event.due)
+
+
+def evolve_moved(event: CertificateRenewalMoved, view: View) -> Iterable[Put | Drop | Timer]:
+    key = renewal_key(event.subject(), event.certificate_type)
+    if event.state in MOVING:
+        renewal = view.get(Renewal, key)
+        assert renewal is not None, f"no renewal {key}"
+        changed = msgspec.structs.replace(
+            renewal,
+            state=event.state,
+            request_id=event.request_id or renewal.request_id,
+            fingerprint=event.fingerprint or renewal.fingerprint,
+        )
+        yield Put(key, changed)
+        return
+    yield Drop(Renewal, key)
+    yield Timer(WAIT, key, None)
+
+
+def project_asked(event: CertificateRenewalAsked, _: View) -> Iterable[Upsert]:
+    yield _row(event, "asked", event.at)
+
+
+def project_moved(event: CertificateRenewalMoved, view: View) -> Iterable[Upsert]:
+    """Before the aggregate goes."""
+    renewal = view.get(Renewal, renewal_key(event.subject(), event.certificate_type))
+    assert renewal is not None, f"no renewal {event.operation_id}"
+    yield _row(renewal.asked, event.state, event.at, event.fingerprint or renewal.fingerprint, event.reason)
+
+
+def _row(
+    asked: CertificateRenewalAsked, state: RenewalState, at: int, fingerprint: str = "", reason: str = ""
+) -> Upsert:
+    values = (
+        asked.operation_id, asked.subject(), asked.certificate_type, state, asked.command_id, asked.evse_id,
+        fingerprint or None, reason or None, asked.at, at, asked.actor,
+    )  # fmt: skip
+    return Upsert(RENEWALS, values)
+
+
+def derive_asked(event: CertificateRenewalAsked, follow: Follow) -> Iterable[NewRecord]:
+    """TriggerMessage is device's to send; its end comes back as a record."""
+    payload: dict[str, object] = {"requestedMessage": _TRIGGER[event.certificate_type]}
+    if event.evse_id is not None:
+        payload["evse"] = {"id": event.evse_id}
+    wanted = Ask(
+        command_id=event.command_id,
+        action="TriggerMessage",
+        payload=msgspec.Raw(msgspec.json.encode(payload)),
+        reply_service="auth",
+        reference=REFERENCE + renewal_key(event.subject(), event.certificate_type),
+    )
+    asked = Request(
+        follow.id, ASK, event.subject(), msgspec.json.encode(wanted), event.at, "/auth", event.actor, "", ""
+    )
+    yield request_record(asked, "device", follow.partitions)
