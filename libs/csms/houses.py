@@ -11,6 +11,7 @@ from services.auth import service as auth_service
 from services.auth.settings import Settings as AuthSettings
 from services.device import app as device
 from services.device import service as device_service
+from services.device.settings import Settings as DeviceSettings
 from services.gateway import app as gateway
 from services.gateway.settings import Settings as GatewaySettings
 from services.smartcharging import app as smartcharging
@@ -20,7 +21,7 @@ from services.transactions import service as transactions_service
 
 GATEWAY = "gateway"
 HOSTS: Mapping[str, Callable[[Environment], Hosted]] = {
-    "device": device.build,
+    "device": lambda env: device.build(env, read(DeviceSettings)),
     "auth": lambda env: auth.build(env, read(AuthSettings)),
     "transactions": lambda env: transactions.build(env, read(AuthSettings).master_pass_group),
     "smartcharging": smartcharging.build,

@@ -4,12 +4,12 @@ import msgspec
 
 from ocppcore.host import Environment, Hosted, host
 from ocppcore.http.commands import Registered
-from services.device import service
-from services.device.api import router
+from services.device import api, changes_api, security_api, service
 from services.device.projections import STATIONS
+from services.device.settings import Settings
 
 
-def build(env: Environment) -> Hosted:
+def build(env: Environment, settings: Settings) -> Hosted:
     """The service in this process; it knows the stations itself."""
     store = env.store("device")
 
@@ -17,4 +17,14 @@ def build(env: Environment) -> Hosted:
         rows = await store.select(STATIONS, {"station": station}, limit=1)
         return msgspec.json.decode(str(rows[0]["entry"]), type=Registered) if rows else None
 
-    return host(env, service.build(), lambda _, store, __: [router(store, env.keys.password)], registered)
+    key = env.keys.password
+    return host(
+        env,
+        service.build(),
+        lambda engine, store, desk: [
+            api.router(store, key),
+            changes_api.router(store, desk, key, settings, engine.in_force),
+            security_api.router(store),
+        ],
+        registered,
+    )

@@ -17,6 +17,7 @@ from pydantic import (
 
 from ocppcore.actions import TO_STATION
 from ocppcore.contracts import device as contract
+from ocppcore.topics import normalise
 from ocppcore.v201 import ConnectorEnumType
 
 
@@ -109,6 +110,14 @@ class StationBody(_Body):
     allowUnauthenticated: StrictBool | None = Field(
         default=False, description="Served without credentials; for security profile 0 on a network you trust"
     )
+    allowExpiredCertificate: StrictBool | None = Field(
+        default=False,
+        description="Admitted, as Pending, with a certificate that has expired, to renew it at once (A00.FR.429)",
+    )
+    controller: StationId | None = Field(
+        default=None,
+        description="The Local Controller whose certificate or password this station's connection carries",
+    )
 
     @model_validator(mode="after")
     def _once(self) -> Self:
@@ -131,6 +140,8 @@ class StationBody(_Body):
             automatic=_automatic(self.automatic) if "automatic" in said else UNSET,
             supports=self.supports if "supports" in said else UNSET,
             zone=self.zone if "zone" in said else UNSET,
+            allow_expired_certificate=self.allowExpiredCertificate if "allowExpiredCertificate" in said else UNSET,
+            controller=(normalise(self.controller) if self.controller else None) if "controller" in said else UNSET,
         )
 
     def warnings(self) -> list[str]:
@@ -169,7 +180,10 @@ class EvseShown(BaseModel):
 
 
 class StationEntry(BaseModel):
-    """A station as the registry has it. `registration`: its last boot answer, or what it would be answered."""
+    """A station as the registry has it. `registration`: its last boot answer, or what it would be answered.
+
+    `passwordChanging`: another password is admitted too; `nextSecurityProfile`: this profile is.
+    """
 
     id: str
     securityProfile: int
@@ -184,6 +198,10 @@ class StationEntry(BaseModel):
     supports: dict[str, bool]
     zone: str
     passwordSet: bool
+    passwordChanging: bool = False
+    nextSecurityProfile: int | None = None
+    allowExpiredCertificate: bool
+    controller: str
 
 
 class StationWritten(StationEntry):

@@ -7,6 +7,7 @@ import msgspec
 from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.device import (
     ConnectorStatusChanged,
+    ReportReceived,
     StationChanged,
     StationEvent,
     StationRegistered,
@@ -18,6 +19,7 @@ from ocppcore.log import NewRecord
 from ocppcore.service import Follow, View
 from ocppcore.store import Delete, Table, Upsert
 from ocppcore.topics import STATIONS as STATIONS_TOPIC
+from services.device.domain.rotation import mentions_password
 from services.device.domain.station import LastBoot, represent, station_of
 
 STATIONS = Table(
@@ -33,6 +35,7 @@ STATIONS = Table(
         "vendor": "text",
         "model": "text",
         "firmware_version": "text",
+        "password_max": "bigint",
         "entry": "jsonb",
         "last_boot": "jsonb",
         "connection": "jsonb",
@@ -40,7 +43,8 @@ STATIONS = Table(
     key=("station",),
     indexes=(("registration",), ("connected",)),
 )
-"""A row a registered station. `entry`: the registry as the API shows it; `last_boot`, `connection`: likewise."""
+"""A row a registered station. `entry`: the registry as the API shows it; `last_boot`, `connection`: likewise.
+`password_max`: how many characters a password may have, where it said so."""
 
 CONNECTORS = Table(
     "connectors",
@@ -109,11 +113,18 @@ def project_station(event: StationEvent, view: View) -> Iterable[Upsert]:
             about.vendor_name,
             about.model,
             about.firmware_version,
+            station.password_max,
             _json(represent(state)),
             _json(_boot(boot)) if boot else None,
             connection,
         ),
     )
+
+
+def project_report(event: ReportReceived, view: View) -> Iterable[Upsert]:
+    """A report that said something of the station itself."""
+    if mentions_password(event.payload):
+        yield from project_station(event, view)
 
 
 def project_removed(event: StationRemoved, view: View) -> Iterable[Delete]:

@@ -92,7 +92,7 @@ PARTS: Final = (
             Fold(contract.StationDisconnected, _of_event, station.evolve_disconnected, projections.project_station),
             Fold(contract.ConnectorStatusChanged, connector.event_needs, connector.evolve, projections.project_status),
             Fold(contract.StationEventsReported),
-            Fold(contract.ReportReceived, _of_event, rotation.evolve_report),
+            Fold(contract.ReportReceived, _of_event, rotation.evolve_report, projections.project_report),
             Fold(contract.MonitoringReportReceived),
             Fold(
                 contract.SecurityEventReported,

@@ -39,6 +39,7 @@ from ocppcore.settings import Keys
 from services.auth import app as auth
 from services.auth.settings import Settings as AuthSettings
 from services.device import app as device
+from services.device.settings import Settings as DeviceSettings
 from services.gateway import app as gateway
 from services.gateway.settings import Settings as GatewaySettings
 from services.smartcharging import app as smartcharging
@@ -130,7 +131,7 @@ async def whole(logged: io.StringIO, tmp_path: Path) -> AsyncIterator[Whole]:
     bound = socket.create_server(("127.0.0.1", 0))
     built = gateway.build(env, settings, bound)
     hosted = [
-        device.build(env),
+        device.build(env, DeviceSettings.model_validate({"data": tmp_path})),
         auth.build(env, AuthSettings.model_validate({"data": tmp_path})),
         transactions.build(env, ""),
         smartcharging.build(env),

@@ -183,6 +183,13 @@ class Engine:
             async with asyncio.timeout(wait_s):
                 await self._publisher.drained()
 
+    async def in_force(self, wait_s: float) -> None:
+        """Wait, not longer than that, until what was committed here is on the log and this process's copies read it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._publisher.drained()
+                await asyncio.gather(*(followed() for followed in self._followers))
+
     # Running.
 
     async def run(self) -> None:

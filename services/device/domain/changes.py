@@ -20,6 +20,7 @@ CHANGES = Table(
     {
         "operation_id": "text",
         "station": "text",
+        "identity": "text",
         "kind": "text",
         "state": "text",
         "reason": "text",
@@ -78,6 +79,7 @@ def rotation_row(
     row = (
         started.operation_id,
         started.subject(),
+        started.station,
         "password",
         state,
         reason or None,
@@ -101,6 +103,7 @@ def upgrade_row(
     row = (
         started.operation_id,
         started.subject(),
+        started.station,
         "securityProfile",
         state,
         reason or None,

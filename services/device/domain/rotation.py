@@ -263,9 +263,14 @@ def derive_started(event: PasswordRotationStarted, follow: Follow) -> Iterable[N
     yield request_record(wanted, "device", follow.partitions)
 
 
+def mentions_password(report: msgspec.Raw) -> bool:
+    """Whether a report may say something of the variable BasicAuthPassword."""
+    return b"basicauthpassword" in bytes(report).lower()
+
+
 def evolve_report(event: ReportReceived, view: View) -> Iterable[Put]:
     """How long a password may be, as the station reports it (maxLimit of BasicAuthPassword)."""
-    if b"basicauthpassword" not in bytes(event.payload).lower():
+    if not mentions_password(event.payload):
         return
     station = station_of(view, event.subject())
     most = _max_limit(msgspec.json.decode(event.payload))

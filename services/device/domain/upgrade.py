@@ -273,6 +273,7 @@ def _ask(
         action=action,
         payload=msgspec.Raw(msgspec.json.encode(payload)),
         queue_for_ms=queue_for_ms,
+        identity=found.started.station,
         reply_service="device",
         reference=REFERENCE + operation_id,
     )
@@ -374,6 +375,7 @@ def derive_moved(event: ProfileUpgradeMoved, follow: Follow) -> Iterable[NewReco
         command_id=command_id(event.operation_id, event.asked),
         action="GetInstalledCertificateIds",
         payload=msgspec.Raw(msgspec.json.encode({"certificateType": ["CSMSRootCertificate"]})),
+        identity=event.station,
         reply_service="device",
         reference=REFERENCE + event.operation_id,
     )
