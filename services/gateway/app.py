@@ -14,11 +14,13 @@ from ocppcore.http.app import service_app
 from ocppcore.log import Log
 from ocppcore.seal import Seal
 from services.gateway.api import router
+from services.gateway.authorities import Authorities
 from services.gateway.frames import Frames
 from services.gateway.gateway import Gateway, Listener
 from services.gateway.metrics import StatsCollector
 from services.gateway.passwords import Passwords
-from services.gateway.settings import Settings, numbers, plain_listener
+from services.gateway.settings import Settings, listener, numbers, tls_files
+from services.gateway.tls import Tls
 from services.gateway.ws import WsListener
 
 
@@ -36,15 +38,26 @@ class Built(NamedTuple):
 
 
 def build(env: Environment, settings: Settings, bound: socket.socket | None = None) -> Built:
-    """The gateway with its listener and its API. `bound`: a socket that listens already, instead of host and port."""
+    """The gateway with its listeners and its API. `bound`: a socket that listens already, for the one without TLS.
+
+    Raises SettingsError where certificates cannot be read.
+    """
+    files = tls_files(settings)
+    tls = Tls(files) if files else None
+    listeners = [WsListener(listener(settings), bound)]
+    if tls is not None:
+        listeners.append(WsListener(listener(settings, tls=True), tls=tls))
     gateway = make(
         env.log,
         settings,
         env.clock,
         password_key=env.keys.password,
         seal=env.outbound_seal,
-        listeners=[WsListener(plain_listener(settings), bound)],
+        listeners=listeners,
+        authorities=tls.authorities if tls else None,
     )
+    if tls is not None:
+        gateway.stats.gauges["certificate_expires_in_seconds"] = lambda: (tls.expires_at - env.clock()) / 1000
     env.followers.append(gateway.followed)
     env.registry.register(StatsCollector(gateway.stats))
     frames = Frames(env.log, settings.partition_count, settings.slots, settings.scan_records_max)
@@ -68,6 +81,7 @@ def make(
     password_key: bytes,
     seal: Seal,
     listeners: Sequence[Listener] = (),
+    authorities: Authorities | None = None,
     name: str = "",
     chance: random.Random | None = None,
 ) -> Gateway:
@@ -89,6 +103,7 @@ def make(
         seal,
         name or f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
         listeners=listeners,
+        authorities=authorities,
         chance=chance,
         new_trace=new_trace,
     )

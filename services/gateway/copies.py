@@ -14,6 +14,7 @@ import structlog
 from ocppcore.contracts.device import StationState
 from ocppcore.envelope import Registration
 from ocppcore.log import Record
+from ocppcore.topics import normalise
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +22,11 @@ _REGISTRATIONS: Final[tuple[Registration, ...]] = ("Accepted", "Pending", "Rejec
 
 
 class Station(NamedTuple):
-    """What a gateway knows of a station. `credential`: a stored form of `ocppcore.credentials`, "" for none."""
+    """What a gateway knows of a station, see `StationState`; an `Entry` of `grants.py`.
+
+    Credentials are stored forms of `ocppcore.credentials`, "" for none; so are a missing controller and serial number.
+    A `next_security_profile` of 0 is none.
+    """
 
     station: str
     identity: str
@@ -30,14 +35,11 @@ class Station(NamedTuple):
     disabled: bool
     registration: Registration
     allow_unauthenticated: bool
-
-    def admits_like(self, other: "Station | None") -> bool:
-        """Whether what admits this station's connections is the same in `other`."""
-        return other is not None and (self.credential, self.disabled, self.security_profile) == (
-            other.credential,
-            other.disabled,
-            other.security_profile,
-        )
+    serial_number: str = ""
+    next_credential: str = ""
+    next_security_profile: int = 0
+    allow_expired_certificate: bool = False
+    controller: str = ""
 
 
 class StationsCopy:
@@ -92,18 +94,49 @@ class StationsCopy:
         return True
 
 
+class _Packed(msgspec.Struct, array_like=True):
+    identity: str
+    credential: str
+    profile: int
+    flags: int
+    serial_number: str
+    next_credential: str = ""
+    next_profile: int = 0
+    controller: str = ""
+
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(tuple[str, str, int, int])
+_decoder = msgspec.msgpack.Decoder(_Packed)
 
 
 def _pack(key: str, state: StationState) -> bytes:
+    """Most stations have no change under way and no controller: those fields are there only where one is set."""
     identity = "" if state.id == key else state.id
-    flags = state.disabled | state.allow_unauthenticated << 1 | _REGISTRATIONS.index(state.registration) << 2
-    return _encoder.encode((identity, state.credential or "", state.security_profile, flags))
+    flags = (
+        state.disabled
+        | state.allow_unauthenticated << 1
+        | state.allow_expired_certificate << 2
+        | _REGISTRATIONS.index(state.registration) << 3
+    )
+    head = (identity, state.credential or "", state.security_profile, flags, state.serial_number or "")
+    rare = (state.next_credential or "", state.next_security_profile or 0, normalise(state.controller))
+    return _encoder.encode(head + rare if any(rare) else head)
 
 
 def _unpack(key: str, packed: bytes) -> Station:
-    identity, credential, profile, flags = _decoder.decode(packed)
+    one = _decoder.decode(packed)
+    flags = one.flags
     return Station(
-        key, identity or key, profile, credential, bool(flags & 1), _REGISTRATIONS[flags >> 2], bool(flags & 2)
+        key,
+        one.identity or key,
+        one.profile,
+        one.credential,
+        bool(flags & 1),
+        _REGISTRATIONS[flags >> 3],
+        bool(flags & 2),
+        one.serial_number,
+        one.next_credential,
+        one.next_profile,
+        bool(flags & 4),
+        one.controller,
     )

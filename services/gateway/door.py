@@ -1,80 +1,132 @@
-"""Who is let in: station, password and security profile against the gateway's copy, closed by default.
+"""Who is let in: station, security profile, password or certificate against the gateway's copy, closed by default.
 
 A refusal is given only after the copy has caught up with the log as it was when the question came: nobody is turned
 away for what was registered or changed a moment before.
 """
 
 import asyncio
+import ipaddress
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
 import structlog
 
 from ocppcore import topics
+from ocppcore.clock import Clock
 from ocppcore.credentials import BadCredential
+from ocppcore.envelope import AdmittedBy
 from ocppcore.log import Log, TopicPartition
 from ocppcore.topics import normalise
 from services.gateway.copies import Station, StationsCopy
-from services.gateway.domain.admission import Basic, names_station
-from services.gateway.passwords import Passwords, TooBusy
+from services.gateway.domain import certificates
+from services.gateway.domain.admission import Basic, Knock
+from services.gateway.domain.grants import Grant, carrier_of, profiles
+from services.gateway.domain.limiter import Limiter, Rate
+from services.gateway.metrics import Stats
+from services.gateway.passwords import Passwords, Suspicious, TooBusy
+
+LOOK_EVERY_S: Final = 0.05
+"""Refusals wait for one look at the log together: a flood of them costs no more than so many looks."""
+
+PER_IDENTITY: Final = Rate(20, 1.0)
+PER_SOURCE: Final = Rate(200, 20.0)
 
 log = structlog.get_logger(__name__)
 
 
 class Refused(NamedTuple):
-    """A handshake that is not let in: the HTTP answer."""
+    """A handshake that is not let in: the HTTP answer. `cause` is a word for metrics and the log."""
 
     status: HTTPStatus
     reason: str
+    cause: str = ""
 
 
-UNAUTHORIZED: Final = Refused(HTTPStatus.UNAUTHORIZED, "credentials are missing or wrong")
+class Admitted(NamedTuple):
+    """A station that is let in, and with what."""
+
+    station: Station
+    grant: Grant
+
+
+UNAUTHORIZED: Final = Refused(HTTPStatus.UNAUTHORIZED, "credentials are missing or wrong", "credentials")
+TOO_MANY: Final = Refused(HTTPStatus.TOO_MANY_REQUESTS, "too many handshakes have failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """`allow_unauthenticated`: no station needs a password; `hide_unknown`: unknown ones hear 401 like all others.
+
+    `organizations`: whose certificates count (A00.FR.404), empty: anybody's whom a trusted authority has certified.
+    `identity` and `source`: how many handshakes may fail; `remembered_max`: of how many of each that is counted.
+    """
+
+    allow_unauthenticated: bool = False
+    hide_unknown: bool = False
+    organizations: tuple[str, ...] = ()
+    identity: Rate = PER_IDENTITY
+    source: Rate = PER_SOURCE
+    remembered_max: int = 20_000
+
+
+def source_of(address: str) -> str:
+    """Who is behind an IP address, for limits: the address itself, or the /64 that an IPv6 host has to itself."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv4Address):
+        return address
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.ip_network((ip, 64), strict=False))
 
 
 class Door:
-    """`allow_unauthenticated`: no station needs a password; `hide_unknown`: unknown ones hear 401 like all others."""
+    """`admit` judges and counts; what failed is in the log and in `stats.refusals`, within the limits on failures."""
 
     def __init__(
         self,
         log_: Log,
         stations: StationsCopy,
         passwords: Passwords,
+        clock: Clock,
+        stats: Stats,
+        rules: Rules,
         *,
         cells: int,
         catch_up_s: float,
-        allow_unauthenticated: bool,
-        hide_unknown: bool,
     ) -> None:
         self._log = log_
         self._stations = stations
         self._passwords = passwords
+        self._clock = clock
+        self._stats = stats
+        self._rules = rules
+        self._limiter = Limiter(rules.identity, rules.source, rules.remembered_max)
         self._partitions = [TopicPartition(topics.STATIONS, cell) for cell in range(cells)]
         self._catch_up_s = catch_up_s
-        self._allow_unauthenticated = allow_unauthenticated
-        self._hide_unknown = hide_unknown
         self._asking = asyncio.Lock()
         self._questions = 0
         self._answered = 0
+        self._looked_at = 0.0
         self._ends: Mapping[int, int] = {}
 
-    async def admit(self, identity: str, basic: Basic | None, security_profile: int) -> Station | Refused:
-        """Whether a station may connect on a listener of this security profile."""
+    async def admit(self, identity: str, knock: Knock) -> Admitted | Refused:
+        """Whether a station may connect with what it shows."""
         key = normalise(identity)
-        known = self._stations.find(key)
-        refused = await self._judge(key, known, basic, security_profile)
-        if isinstance(known, Station) and refused is None:
-            return known
-        if refused is not None and refused.status is HTTPStatus.SERVICE_UNAVAILABLE:
-            return refused
-        if not await self._catch_up(key):
-            return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the copy of the stations is behind")
-        newer = self._stations.find(key)
-        if newer != known:
-            refused = await self._judge(key, newer, basic, security_profile)
-        if refused is not None:
-            return refused
-        return newer or self._unknown(identity)
+        verdict = await self._verdict(identity, key, knock)
+        if isinstance(verdict, Admitted) or verdict.status is HTTPStatus.SERVICE_UNAVAILABLE:
+            return verdict
+        return self._failed(key, knock, verdict)
+
+    def failed(self, source: str, cause: str) -> None:
+        """A handshake that came to nothing before it named a station."""
+        self._stats.refusals[cause] += 1
+        if self._limiter.failed("", source, self._clock()):
+            log.warning("handshake failed", source=source, cause=cause)
 
     async def knows(self, identity: str) -> bool:
         """Whether the station is registered, looking as far as the log goes now."""
@@ -87,32 +139,118 @@ class Door:
         """The end of every partition of the stations' topic."""
         return {tp.partition: end for tp, end in (await self._log.ends(self._partitions)).items()}
 
+    async def _verdict(self, identity: str, key: str, knock: Knock) -> Admitted | Refused:
+        suspect = self._limiter.suspects(key, knock.source, self._clock())
+        station, carrier = self._find(key)
+        verdict = await self._judge(key, station, carrier, knock, suspect)
+        if isinstance(verdict, Admitted):
+            return verdict
+        if verdict is not None and verdict.status is not HTTPStatus.UNAUTHORIZED:
+            return verdict
+        newer, carries = await self._newest(key)
+        if newer is _BEHIND:
+            return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the copy of the stations is behind")
+        if (newer, carries) != (station, carrier):
+            verdict = await self._judge(key, newer, carries, knock, suspect)
+        return verdict or self._unknown(identity)
+
+    def _find(self, key: str) -> tuple[Station | None, Station | None]:
+        """A station and the entry whose credentials its connection carries."""
+        station = self._stations.find(key)
+        return station, None if station is None else self._stations.find(carrier_of(station))
+
+    async def _newest(self, key: str) -> tuple[Station | None, Station | None]:
+        """The same, after the copy has caught up; (_BEHIND, None) where it does not."""
+        if not await self._catch_up(key):
+            return _BEHIND, None
+        station = self._stations.find(key)
+        if station is not None and station.controller and not await self._catch_up(station.controller):
+            return _BEHIND, None
+        return self._find(key)
+
     def _unknown(self, identity: str) -> Refused:
-        if self._hide_unknown:
-            return UNAUTHORIZED
-        return Refused(HTTPStatus.NOT_FOUND, f"no Charging Station {identity!r} is registered")
+        if self._rules.hide_unknown:
+            return UNAUTHORIZED._replace(cause="unknown")
+        return Refused(HTTPStatus.NOT_FOUND, f"no Charging Station {identity!r} is registered", "unknown")
+
+    def _failed(self, key: str, knock: Knock, refused: Refused) -> Refused:
+        """Count it. Beyond the limits nobody hears any more whether it was the station or its password."""
+        self._stats.refusals[refused.cause or "credentials"] += 1
+        if not self._limiter.failed(key, knock.source, self._clock()):
+            return TOO_MANY
+        log.warning("station refused", station=key, source=knock.source, cause=refused.cause, tls=knock.secure)
+        return refused
 
     async def _judge(
-        self, key: str, station: Station | None, basic: Basic | None, security_profile: int
-    ) -> Refused | None:
+        self, key: str, station: Station | None, carrier: Station | None, knock: Knock, suspect: bool
+    ) -> Admitted | Refused | None:
         """None for an unknown station too. The same work whoever asks, so that the time it takes tells nothing."""
-        password = basic.password if basic is not None else ""
         try:
-            right = await self._passwords.check(key, password, station.credential if station else "")
+            right = await self._password(carrier, knock, suspect)
         except TooBusy:
             return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many passwords are being checked")
+        except Suspicious:
+            return TOO_MANY._replace(cause="password")
         except BadCredential as error:
             log.error("stored credential cannot be read", station=key, error=str(error))
-            right = False
+            right = ""
         if station is None:
             return None
-        if basic is None or not station.credential:
-            admitted = self._allow_unauthenticated or station.allow_unauthenticated
-        else:
-            admitted = right and names_station(basic, key)
-        if station.disabled or not admitted or station.security_profile != security_profile:  # A00.FR.002
-            return UNAUTHORIZED
-        return None
+        if station.disabled or carrier is None or carrier.disabled:
+            return UNAUTHORIZED._replace(cause="disabled" if carrier is not None else "controller_unknown")
+        cause = "security_profile"
+        for profile in profiles(carrier):  # A00.FR.002: another one than these is refused
+            if (profile > 1) is not knock.secure:
+                continue
+            judged = (
+                self._certified(station, carrier, knock)
+                if profile == 3
+                else self._authenticated(key, station, carrier, knock.basic, right, profile)
+            )
+            if isinstance(judged, Grant):
+                return Admitted(station, judged)
+            cause = judged
+        return UNAUTHORIZED._replace(cause=cause)
+
+    async def _password(self, carrier: Station | None, knock: Knock, suspect: bool) -> AdmittedBy:
+        """Which of the carrier's passwords it is, "" for none."""
+        stored, following = (carrier.credential, carrier.next_credential) if carrier else ("", "")
+        password = knock.basic.password if knock.basic is not None else ""
+        whose = carrier.station if carrier else ""
+        if await self._passwords.check(whose, password, stored, knock.source, suspect=suspect):
+            return "current"
+        if following and await self._passwords.check(whose, password, following, knock.source, suspect=suspect):
+            return "next"
+        return ""
+
+    def _authenticated(
+        self, key: str, station: Station, carrier: Station, basic: Basic | None, right: AdmittedBy, profile: int
+    ) -> Grant | str:
+        """Security profiles 1 and 2, or why not."""
+        if basic is None or not (carrier.credential or carrier.next_credential):
+            if not (self._rules.allow_unauthenticated or station.allow_unauthenticated):
+                return "no_password"
+            return Grant(carrier.station, profile, carrier.credential)
+        names = {key, carrier.station}  # A00.FR.204; a Local Controller may give its own name
+        if not right or normalise(basic.user) not in names:
+            return "password" if not right else "user_name"
+        credential = carrier.next_credential if right == "next" else carrier.credential
+        return Grant(carrier.station, profile, credential, right if carrier.station == key else "")
+
+    def _certified(self, station: Station, carrier: Station, knock: Knock) -> Grant | str:
+        """Security profile 3, or why not (A00.FR.403 to FR.407, FR.429)."""
+        shown = knock.certificate
+        if shown is None:
+            return "no_certificate"
+        serial_number = carrier.serial_number
+        refused = certificates.refuses(shown, carrier.identity, serial_number, self._rules.organizations)
+        untimely = certificates.untimely(shown, self._clock())
+        expired = untimely == "certificate_expired" and carrier.allow_expired_certificate
+        if refused or (untimely and not expired):
+            return refused or str(untimely)
+        # The name of a Local Controller's certificate says nothing of the station behind it.
+        name = shown.common_names[0] if carrier.station == station.station else ""
+        return Grant(carrier.station, 3, None, "", name, serial_number, expired=expired, fingerprint=shown.fingerprint)
 
     async def _catch_up(self, key: str) -> bool:
         """Whether the copy has folded all that stood in the station's partition when this was asked."""
@@ -121,9 +259,15 @@ class Door:
         async with self._asking:
             if self._answered < question:
                 # One look at the log answers everybody who asked before it.
+                loop = asyncio.get_running_loop()
+                await asyncio.sleep(self._looked_at + LOOK_EVERY_S - loop.time())
                 answers = self._questions
                 self._ends = await self.ends()
                 self._answered = answers
+                self._looked_at = loop.time()
             ends = self._ends
         partition = topics.partition_of(key, len(self._partitions))
         return await self._stations.reach({partition: ends[partition]}, self._catch_up_s)
+
+
+_BEHIND: Final = Station("", "", 0, "", True, "Rejected", False)

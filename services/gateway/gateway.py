@@ -19,10 +19,11 @@ from ocppcore import topics
 from ocppcore.clock import Clock
 from ocppcore.log import Log, LogError, Reader, Record, TopicPartition
 from ocppcore.seal import Seal
-from services.gateway.copies import Station, StationsCopy
-from services.gateway.domain.admission import Basic
+from services.gateway.authorities import Authorities
+from services.gateway.copies import StationsCopy
+from services.gateway.domain.admission import Knock
 from services.gateway.domain.connection import Limits
-from services.gateway.door import Door, Refused
+from services.gateway.door import Admitted, Door, Refused, Rules
 from services.gateway.hub import Hub
 from services.gateway.passwords import Passwords
 from services.gateway.session import Session, Transport
@@ -61,8 +62,7 @@ class Numbers:
     handled_max: int = 20_000
     append_bytes_max: int = 32 * 1024 * 1024
     fetch_max: int = 1000
-    allow_unauthenticated: bool = False
-    hide_unknown: bool = False
+    rules: Rules = field(default_factory=Rules)
 
 
 class Gateway:
@@ -78,6 +78,7 @@ class Gateway:
         name: str,
         *,
         listeners: Sequence[Listener] = (),
+        authorities: Authorities | None = None,
         chance: random.Random | None = None,
         new_trace: Callable[[], str] = str,
     ) -> None:
@@ -92,6 +93,7 @@ class Gateway:
         self._opened = False
         self.name = name
         self.stations = StationsCopy()
+        self.authorities = authorities or Authorities()
         self.hub = Hub(
             log_,
             clock,
@@ -108,10 +110,11 @@ class Gateway:
             log_,
             self.stations,
             passwords,
+            clock,
+            self.stats,
+            numbers.rules,
             cells=numbers.cells,
             catch_up_s=numbers.catch_up_s,
-            allow_unauthenticated=numbers.allow_unauthenticated,
-            hide_unknown=numbers.hide_unknown,
         )
         self._slots = Slots(log_, clock, name, numbers.slots, numbers.lease_ms, chance or random.SystemRandom())
         self.hub.lease_until = lambda: self._slots.until
@@ -135,22 +138,26 @@ class Gateway:
             return f"the clock is {self._slots.skew_ms} ms away from the log's"
         return None
 
-    async def admit(self, identity: str, basic: Basic | None, security_profile: int) -> Station | Refused:
+    async def admit(self, identity: str, knock: Knock) -> Admitted | Refused:
         """Whether a station may connect now."""
         reason = self.not_ready()
         if reason is not None:
             return Refused(HTTPStatus.SERVICE_UNAVAILABLE, reason)
-        return await self._door.admit(identity, basic, security_profile)
+        return await self._door.admit(identity, knock)
 
     async def knows(self, identity: str) -> bool:
         """Whether a station of this identity is registered."""
         return await self._door.knows(identity)
 
     async def connect(
-        self, station: Station, identity: str, subprotocol: str, security_profile: int, transport: Transport
+        self, admitted: Admitted, identity: str, subprotocol: str, transport: Transport
     ) -> Session | Refused:
         """See `Hub.connect`."""
-        return await self.hub.connect(station, identity, subprotocol, security_profile, transport)
+        return await self.hub.connect(admitted, identity, subprotocol, transport)
+
+    def failed(self, source: str, cause: str) -> None:
+        """See `Door.failed`."""
+        self._door.failed(source, cause)
 
     async def followed(self) -> None:
         """Wait until the copy of the stations has read to the log's end as it is now, or the time for that is over."""
@@ -206,17 +213,32 @@ class Gateway:
             await self._released.wait()
 
     async def _follow(self, tail: Reader) -> None:
-        """Read connections from their end and stations from their start; returns once the copy has caught up."""
-        cells = range(self._numbers.cells)
-        connections = await self._log.ends([TopicPartition(topics.CONNECTIONS, cell) for cell in cells])
-        stations = await self._log.starts([TopicPartition(topics.STATIONS, cell) for cell in cells])
+        """Read connections from their end, stations and authorities from their start; returns once all is known."""
+
+        def of(topic: str) -> list[TopicPartition]:
+            return [TopicPartition(topic, cell) for cell in range(self._numbers.cells)]
+
+        connections = await self._log.ends(of(topics.CONNECTIONS))
+        stations = await self._log.starts(of(topics.STATIONS))
+        authorities = await self._log.starts(of(topics.AUTHORITIES))
         self.stations.start({tp.partition: position for tp, position in stations.items()})
-        tail.assign({**connections, **stations})
-        ends = await self._door.ends()
-        while not self.stations.has_reached(ends):
+        tail.assign({**connections, **stations, **authorities})
+        ends = await self._log.ends(of(topics.AUTHORITIES))
+        unread = {tp for tp, start in authorities.items() if ends[tp] > start}
+        wanted = await self._door.ends()
+        while unread or not self.stations.has_reached(wanted):
             for record in await tail.fetch(self._numbers.fetch_max, 1.0):
-                self.hub.observe(record)
+                self._observe(record)
+                tp = TopicPartition(record.topic, record.partition)
+                if record.position + 1 >= ends.get(tp, 0):
+                    unread.discard(tp)
         self._caught_up = True
+
+    def _observe(self, record: Record) -> None:
+        if record.topic != topics.AUTHORITIES:
+            self.hub.observe(record)
+        elif revoked := self.authorities.apply(record):
+            self.hub.revoked(revoked)
 
     async def _serve(self, tail: Reader, outbound: Reader) -> None:
         """Hold a slot and serve on it, until it is lost or the gateway has drained."""
@@ -228,7 +250,7 @@ class Gateway:
                 tasks = [
                     group.create_task(self._slots.keep()),
                     group.create_task(self._read(outbound, self.hub.deliver)),
-                    group.create_task(self._read(tail, self.hub.observe)),
+                    group.create_task(self._read(tail, self._observe)),
                     group.create_task(self._ticking()),
                     group.create_task(self.hub.appender.failing()),
                 ]

@@ -42,7 +42,8 @@ from services.gateway.domain.connection import (
     Origin,
     gateway_receipt,
 )
-from services.gateway.door import UNAUTHORIZED, Refused
+from services.gateway.domain.grants import holds, promoted
+from services.gateway.door import UNAUTHORIZED, Admitted, Refused
 from services.gateway.metrics import Stats
 from services.gateway.session import Session, Transport
 
@@ -96,6 +97,8 @@ class Hub:
         self.lease_until: Callable[[], int] = lambda: sys.maxsize
         self.draining = False
         self._opening: dict[str, _Opening] = {}
+        self._carried: dict[str, dict[Session, None]] = {}
+        """Sessions of other stations by the Local Controller whose credentials they carry."""
         self._handled: dict[tuple[int, str], None] = {}
         self._ended = asyncio.Event()
 
@@ -107,7 +110,7 @@ class Hub:
     # -- connections come and go -----------------------------------------------------------------------------------
 
     async def connect(
-        self, station: Station, identity: str, subprotocol: str, security_profile: int, transport: Transport
+        self, admitted: Admitted, identity: str, subprotocol: str, transport: Transport
     ) -> Session | Refused:
         """Record the connection of an admitted station; frames may be given to the session from now on.
 
@@ -116,6 +119,7 @@ class Hub:
         holder = self.holder
         if holder is None or self.draining:
             return _CLOSED
+        station, grant = admitted
         key = station.station
         change = ConnectionChange(
             identity=identity,
@@ -124,7 +128,9 @@ class Hub:
             connected=True,
             subprotocol=subprotocol,
             at=self.clock(),
-            security_profile=security_profile,
+            security_profile=grant.security_profile,
+            credential=grant.by,
+            certificate_name=grant.certificate_name,
         )
         opening = self._opening.setdefault(key, _Opening())
         opening.handshakes += 1
@@ -133,9 +139,15 @@ class Hub:
             epoch = await self.appender.append(connection_record(change, self._cells))
             origin = Origin(key, identity, holder.slot, epoch, subprotocol, holder.claim)
             connection = Connection(
-                origin, station.registration, self._limits, self.clock(), self._open_sealed, self._new_trace
+                origin,
+                station.registration,
+                self._limits,
+                self.clock(),
+                self._open_sealed,
+                self._new_trace,
+                never_accepted=grant.expired,
             )
-            session = Session(self, station, connection, transport)
+            session = Session(self, key, grant, connection, transport)
             return self._enter(session, opening.newest, holder)
         finally:
             opening.handshakes -= 1
@@ -149,7 +161,7 @@ class Hub:
                     opening.frames.append(out)
 
     def _enter(self, session: Session, newest: int, holder: Holder) -> Session | Refused:
-        key, epoch = session.station.station, session.epoch
+        key, epoch = session.station, session.epoch
         older = self.sessions.get(key)
         if newest > epoch or (older is not None and older.epoch > epoch):
             session.closed = True
@@ -160,7 +172,9 @@ class Hub:
         if self.holder != holder or self.draining:
             self.end(session, SERVICE_RESTART, "gateway is stopping")
             return _CLOSED
-        if not session.station.admits_like(self._stations.find(key)):
+        if session.grant.carrier != key:
+            self._carried.setdefault(session.grant.carrier, {})[session] = None
+        if not self._holds(session):
             self.end(session, CREDENTIALS_CHANGED, "credentials changed")
             return UNAUTHORIZED
         return session
@@ -174,9 +188,13 @@ class Hub:
         if session.closed:
             return
         session.closed = True
-        key = session.station.station
+        key = session.station
         if self.sessions.get(key) is session:
             del self.sessions[key]
+        if (carried := self._carried.get(session.grant.carrier)) is not None:
+            carried.pop(session, None)
+            if not carried:
+                del self._carried[session.grant.carrier]
         self.timed.pop(session, None)
         self.held_back.pop(session, None)
         self.stats.closed[str(code)] += 1
@@ -306,9 +324,8 @@ class Hub:
         """A record of `ocpp.connections` or `device.stations`."""
         if record.topic == topics.STATIONS:
             before, after = self._stations.apply(record)
-            session = self.sessions.get(record.key)
-            if session is not None and before != after and not session.station.admits_like(after):
-                self.end(session, CREDENTIALS_CHANGED, "credentials changed")
+            if before != after:
+                self._changed(record.key, before, after)
             return
         try:
             change = parse_json(record, ConnectionChange)
@@ -323,6 +340,26 @@ class Hub:
         opening = self._opening.get(record.key)
         if opening is not None:
             opening.newest = max(opening.newest, record.position)
+
+    def _changed(self, key: str, before: Station | None, after: Station | None) -> None:
+        """What the registry says of a station is another thing now: end what it would not let in again."""
+        concerned = list(self._carried.get(key, ()))
+        if (own := self.sessions.get(key)) is not None:
+            concerned.append(own)
+        for session in concerned:
+            if session.grant.carrier == key:
+                session.grant = promoted(session.grant, before, after)
+            if not self._holds(session):
+                self.end(session, CREDENTIALS_CHANGED, "credentials changed")
+
+    def _holds(self, session: Session) -> bool:
+        find, grant = self._stations.find, session.grant
+        return holds(grant, find(session.station), find(grant.carrier))
+
+    def revoked(self, fingerprint: str) -> None:
+        """A client certificate counts no more: end the connection that it opened."""
+        for session in [one for one in self.sessions.values() if one.grant.fingerprint == fingerprint]:
+            self.end(session, CREDENTIALS_CHANGED, "certificate revoked")
 
     def tick(self) -> None:
         """Look at every connection that waits for something."""

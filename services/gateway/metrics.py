@@ -11,7 +11,10 @@ LATENCY_BUCKETS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_0
 
 
 class Stats:
-    """Counted since the process began. `handshakes` by HTTP status, `refused` by RPC error code."""
+    """Counted since the process began.
+
+    `handshakes` by HTTP status, `refusals` (of handshakes) by cause, `refused` (frames) by RPC error code.
+    """
 
     __slots__ = (
         "_latency_ms",
@@ -27,6 +30,7 @@ class Stats:
         "outbound_dropped",
         "receipts",
         "records",
+        "refusals",
         "refused",
     )
 
@@ -41,6 +45,7 @@ class Stats:
         self.latency_sum_ms = 0
         self._latency_ms = [0] * (len(LATENCY_BUCKETS_MS) + 1)
         self.handshakes: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.receipts: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
@@ -89,6 +94,7 @@ class StatsCollector(Collector):
             yield CounterMetricFamily(f"csms_gateway_{name}", text, value=value)
         for name, text, label, counts in (
             ("handshakes", "Handshakes by HTTP status", "status", stats.handshakes),
+            ("refusals", "Handshakes that were refused or failed, by cause", "cause", stats.refusals),
             ("refused", "Frames that the gateway refused, by RPC error code", "code", stats.refused),
             ("receipts", "Receipts of commands", "what", stats.receipts),
             ("closed", "Connections ended, by close code", "code", stats.closed),

@@ -1,8 +1,8 @@
 """Checking passwords without stopping the event loop, and without paying twice for the slow ones.
 
 A password that the CSMS made is checked in microseconds, in place. One that a person chose takes tens of milliseconds
-in a small pool of threads; that it was right is remembered (as a keyed hash), so that stations which reconnect all
-at once cost nothing.
+in a small pool of threads; that it was right, or wrong, is remembered (as a keyed hash), so that stations which
+reconnect all at once cost nothing, and neither does who tries the same wrong one again and again.
 """
 
 import asyncio
@@ -18,6 +18,10 @@ class TooBusy(Exception):
     """More slow checks wait than the limit allows."""
 
 
+class Suspicious(Exception):
+    """The source waits for another slow check already."""
+
+
 class Passwords:
     """`key` is `CSMS_PASSWORD_KEY`. At most `waiting_max` slow checks at a time, `remembered_max` results kept."""
 
@@ -26,32 +30,57 @@ class Passwords:
         self._threads = threads
         self._waiting_max = waiting_max
         self._remembered_max = remembered_max
-        self._waiting = 0
         self._right: dict[str, bytes] = {}
+        self._wrong: dict[bytes, None] = {}
+        self._checking: dict[bytes, asyncio.Task[bool]] = {}
+        self._lanes: set[tuple[str, str]] = set()
         self._memory_key = secrets.token_bytes(32)
         self._pool: ThreadPoolExecutor | None = None
         self._decoy = credentials.hash_generated(secrets.token_urlsafe(30), key)
 
-    async def check(self, station: str, password: str, stored: str) -> bool:
-        """Whether it is the station's password; a station without one has none that fits. Raises TooBusy."""
+    async def check(self, station: str, password: str, stored: str, source: str = "", *, suspect: bool = False) -> bool:
+        """Whether it is the station's password; a station without one has none that fits.
+
+        One source has one slow check of a station at a time, and with `suspect`, when many of its handshakes have
+        failed, one at all: whoever guesses does not keep the others waiting. Raises TooBusy, Suspicious.
+        """
         if not credentials.is_slow(stored):
             return credentials.verify(password, stored or self._decoy, self._key)
-        mark = self._mark(password, stored)
+        mark = self._mark(station, password, stored)
         if hmac.compare_digest(self._right.get(station, b""), mark):
             return True
-        if self._waiting >= self._waiting_max:
+        if mark in self._wrong:
+            return False
+        if mark in self._checking:
+            return await asyncio.shield(self._checking[mark])
+        lanes = {(source, station), (source, "")} if suspect else {(source, station)}
+        if lanes & self._lanes:
+            raise Suspicious
+        if len(self._checking) >= self._waiting_max:
             raise TooBusy
-        self._waiting += 1
+        task = asyncio.create_task(self._slowly(station, password, stored, mark))
+        self._checking[mark] = task
+        self._lanes |= lanes
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._lanes -= lanes
+
+    async def _slowly(self, station: str, password: str, stored: str, mark: bytes) -> bool:
         try:
             loop = asyncio.get_running_loop()
             right = await loop.run_in_executor(self._executor(), credentials.verify, password, stored, self._key)
         finally:
-            self._waiting -= 1
+            del self._checking[mark]
         if right:
             self._right.pop(station, None)
             self._right[station] = mark
-            if len(self._right) > self._remembered_max:
-                del self._right[next(iter(self._right))]
+        else:
+            self._wrong[mark] = None
+        if len(self._right) > self._remembered_max:
+            del self._right[next(iter(self._right))]
+        if len(self._wrong) > self._remembered_max:
+            del self._wrong[next(iter(self._wrong))]
         return right
 
     def close(self) -> None:
@@ -64,6 +93,6 @@ class Passwords:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="password")
         return self._pool
 
-    def _mark(self, password: str, stored: str) -> bytes:
-        text = stored.encode() + b"\0" + password.encode(errors="surrogatepass")
+    def _mark(self, station: str, password: str, stored: str) -> bytes:
+        text = f"{station}\0{stored}\0".encode() + password.encode(errors="surrogatepass")
         return hashlib.blake2b(text, digest_size=32, key=self._memory_key).digest()

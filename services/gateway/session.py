@@ -4,8 +4,8 @@ from typing import Protocol
 
 from ocppcore.clock import Clock
 from ocppcore.envelope import OutFrame
-from services.gateway.copies import Station
 from services.gateway.domain.connection import Append, Close, Connection, Effect, Send
+from services.gateway.domain.grants import Grant
 from services.gateway.metrics import Stats
 
 ABNORMAL: int = 1006
@@ -46,13 +46,14 @@ class Host(Protocol):
 
 
 class Session:
-    """One connected station. `station` is what it was admitted with."""
+    """One connected station. `grant` is what it was admitted with."""
 
-    __slots__ = ("_called_at", "_host", "_paused", "_timed", "closed", "connection", "station", "transport")
+    __slots__ = ("_called_at", "_host", "_paused", "_timed", "closed", "connection", "grant", "station", "transport")
 
-    def __init__(self, host: Host, station: Station, connection: Connection, transport: Transport) -> None:
+    def __init__(self, host: Host, station: str, grant: Grant, connection: Connection, transport: Transport) -> None:
         self._host = host
         self.station = station
+        self.grant = grant
         self.connection = connection
         self.transport = transport
         self.closed = False

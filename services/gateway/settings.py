@@ -1,15 +1,29 @@
 """Settings of the gateway. `CSMS_OCPP_*` are fixed points that others' scripts rely on."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ocppcore.settings import BaseServiceSettings, Port, fixed, service_config
 from services.gateway.domain.connection import Limits
+from services.gateway.domain.limiter import Rate
+from services.gateway.door import Rules
 from services.gateway.gateway import Numbers
+from services.gateway.tls import TlsFiles
 from services.gateway.ws import WsSettings
 
 SLOTS = 64
+
+
+def _pairs(text: str) -> str:
+    for pair in _parts(text):
+        if len(pair.split(":")) != 2:
+            raise ValueError(f"{pair!r} is not CHAIN:KEY, the paths of a certificate chain and of its key")
+    return text
+
+
+CertificatePairs = Annotated[str, AfterValidator(_pairs)]
 
 
 class Settings(BaseServiceSettings):
@@ -19,6 +33,32 @@ class Settings(BaseServiceSettings):
 
     ocpp_host: str = fixed("CSMS_OCPP_HOST", "Address that stations connect to", default="0.0.0.0")
     ocpp_port: Port = fixed("CSMS_OCPP_PORT", "Port that stations connect to, without TLS", default=9000)
+    ocpp_tls_port: Port = fixed(
+        "CSMS_OCPP_TLS_PORT", "Port that stations connect to with TLS, once there are certificates", default=9443
+    )
+    ocpp_tls_certs: CertificatePairs = fixed(
+        "CSMS_OCPP_TLS_CERTS",
+        "The gateway's certificates, PEM files as `CHAIN:KEY`: one with an EC key, one with an RSA key, separated by a "
+        "comma. Unset: no TLS",
+        default="",
+    )
+    ocpp_client_cas: str = fixed(
+        "CSMS_OCPP_CLIENT_CAS",
+        "Authorities whose client certificates count (security profile 3), beside the CSMS's own: PEM files or "
+        "directories of them, separated by commas",
+        default="",
+    )
+    ocpp_client_crls: str = fixed(
+        "CSMS_OCPP_CLIENT_CRLS",
+        "Certificate revocation lists of these authorities: PEM files or directories of them, separated by commas",
+        default="",
+    )
+    ocpp_organizations: str = fixed(
+        "CSMS_OCPP_ORGANIZATIONS",
+        "Organisations that a client certificate may name as its O: the operator and whom it trusts, separated by "
+        "semicolons. Unset: any, if its authority is trusted",
+        default="",
+    )
     ocpp_allow_unauthenticated: bool = fixed(
         "CSMS_OCPP_ALLOW_UNAUTHENTICATED", "Admit registered stations without a password", default=False
     )
@@ -63,6 +103,14 @@ class Settings(BaseServiceSettings):
     write_timeout_s: float = Field(30.0, gt=0, le=600, description="A station that does not read for this long is cut")
     ping_interval_s: float = Field(60.0, gt=0, le=3600, description="A station silent for this long is pinged")
     pong_timeout_s: float = Field(30.0, gt=0, le=600, description="And cut if it stays silent for this long")
+    tls_look_s: float = Field(1.0, gt=0, le=3600, description="How often certificate files are looked at for changes")
+    failures_per_station: int = Field(20, ge=1, description="Failed handshakes per identity at once; then 429")
+    failures_per_station_s: float = Field(1.0, ge=0, description="The same, per second in the long run")
+    failures_per_source: int = Field(200, ge=1, description="Failed handshakes per address at once; then 429")
+    failures_per_source_s: float = Field(20.0, ge=0, description="The same, per second in the long run")
+    failures_remembered_max: int = Field(
+        20_000, ge=100, description="Identities, and addresses, whose failed handshakes are counted"
+    )
     refusal_delay_s: float = Field(0.3, ge=0, le=10, description="A 401 is sent this long after its request")
     compression: bool = Field(True, description="Offer permessage-deflate (a CSMS shall, Part 4, section 3.3)")
     password_threads: int = Field(2, ge=1, le=32, description="Threads that check passwords which a person chose")
@@ -95,17 +143,39 @@ def numbers(settings: Settings) -> Numbers:
         drain_s=settings.drain_s,
         handled_max=settings.handled_commands_max,
         append_bytes_max=settings.append_bytes_max,
-        allow_unauthenticated=settings.ocpp_allow_unauthenticated,
-        hide_unknown=settings.hide_unknown,
+        rules=Rules(
+            allow_unauthenticated=settings.ocpp_allow_unauthenticated,
+            hide_unknown=settings.hide_unknown,
+            organizations=tuple(_parts(settings.ocpp_organizations, ";")),
+            identity=Rate(settings.failures_per_station, settings.failures_per_station_s),
+            source=Rate(settings.failures_per_source, settings.failures_per_source_s),
+            remembered_max=settings.failures_remembered_max,
+        ),
     )
 
 
-def plain_listener(settings: Settings) -> WsSettings:
-    """The listener without TLS: security profile 1."""
+def tls_files(settings: Settings) -> TlsFiles | None:
+    """Where certificates are; None: no TLS."""
+    pairs = [pair.partition(":") for pair in _parts(settings.ocpp_tls_certs)]
+    if not pairs:
+        return None
+    return TlsFiles(
+        certificates=tuple((Path(chain.strip()), Path(key.strip())) for chain, _, key in pairs),
+        client_cas=tuple(map(Path, _parts(settings.ocpp_client_cas))),
+        revoked=tuple(map(Path, _parts(settings.ocpp_client_crls))),
+    )
+
+
+def _parts(text: str, separator: str = ",") -> list[str]:
+    return [part.strip() for part in text.split(separator) if part.strip()]
+
+
+def listener(settings: Settings, *, tls: bool = False) -> WsSettings:
+    """The listener without TLS (security profile 1), or with it (2 and 3)."""
     return WsSettings(
         host=settings.ocpp_host,
-        port=settings.ocpp_port,
-        security_profile=1,
+        port=settings.ocpp_tls_port if tls else settings.ocpp_port,
+        tls_look_s=settings.tls_look_s,
         connections_max=settings.connections_max,
         frame_bytes_max=settings.frame_bytes_max,
         handshake_timeout_s=settings.handshake_timeout_s,

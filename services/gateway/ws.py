@@ -8,11 +8,10 @@ pings to silent sockets, limits on everything a stranger may send.
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import structlog
 from websockets.exceptions import InvalidMessage, NegotiationError
@@ -24,12 +23,16 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from ocppcore.log import LogError
-from services.gateway.domain.admission import BadIdentity, basic_of, choose_subprotocol, identity_of
-from services.gateway.door import Refused
+from services.gateway.domain.admission import BadIdentity, Knock, basic_of, choose_subprotocol, identity_of
+from services.gateway.door import Refused, source_of
 from services.gateway.gateway import Gateway
 from services.gateway.session import ABNORMAL, Session
+from services.gateway.tls import Tls
+from services.gateway.tls_socket import TlsSocket
 
 PROTOCOL_ERROR: Final = 1002
+NOBODY: Final = Knock()
+DELAYED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
 WRITE_BUFFER_BYTES_MAX: Final = 256 * 1024
 BAD_REQUEST: Final = (
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -43,18 +46,17 @@ _quiet.setLevel(logging.CRITICAL)  # it would log a line for each connection, an
 
 @dataclass(frozen=True, slots=True)
 class WsSettings:
-    """One listener. `security_profile` is what its transport amounts to: 1 plain, 2 TLS, 3 TLS with client certificate.
+    """One listener: plain, or with a `Tls` given to it.
 
     The windows of compression are small because a station's messages are, and 10,000 stations are connected: 43 KiB a
     connection in all, 59 KiB for a station that does not let us limit its own window.
-    `refusal_delay_s`: a 401 is sent this long after its request, whatever was found; `refuse_subprotocol`: HTTP 400
-    where no OCPP version is in common, instead of Part 4's 101 without the header followed by a close.
+    `refusal_delay_s`: a 401 (or 429) is sent this long after its request, whatever was found; `refuse_subprotocol`:
+    HTTP 400 where no OCPP version is in common, instead of Part 4's 101 without the header followed by a close.
+    `tls_look_s`: how often the files of certificates are looked at.
     """
 
     host: str = "0.0.0.0"
     port: int = 9000
-    tls: ssl.SSLContext | None = None
-    security_profile: int = 1
     prefix: str = "/ocpp/"
     connections_max: int = 15_000
     backlog: int = 4096
@@ -70,16 +72,30 @@ class WsSettings:
     server_window_bits: int = 10
     client_window_bits: int = 12
     memory_level: int = 3
+    tls_look_s: float = 1.0
+
+
+class Open(Protocol):
+    """A connection that a listener counts."""
+
+    def abort(self) -> None: ...
 
 
 class WsListener:
-    """A listening socket and all sockets accepted on it."""
+    """A listening socket and all connections accepted on it.
 
-    def __init__(self, settings: WsSettings, bound: socket.socket | None = None) -> None:
+    `sockets` speak HTTP or WebSocket, `shaking` are in their TLS handshake; `opening` are those of both that have not
+    been let in yet, the oldest first.
+    """
+
+    def __init__(self, settings: WsSettings, bound: socket.socket | None = None, tls: Tls | None = None) -> None:
         """`bound` listens already, instead of the host and port in the settings."""
         self.settings = settings
+        self.tls = tls
         self._bound = bound
         self.sockets: set[Socket] = set()
+        self.shaking: set[TlsSocket] = set()
+        self.opening: dict[Open, None] = {}
         self.handshakes: set[asyncio.Task[None]] = set()
         self.lost = asyncio.Event()
         self.extensions = (
@@ -94,7 +110,7 @@ class WsListener:
             else []
         )
         self._server: asyncio.Server | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def port(self) -> int:
@@ -104,17 +120,21 @@ class WsListener:
 
     async def start(self, gateway: Gateway) -> None:
         """Listen. Raises OSError when the port is taken."""
-        s, loop = self.settings, asyncio.get_running_loop()
+        s, loop, tls = self.settings, asyncio.get_running_loop(), self.tls
+
+        def accepted() -> asyncio.Protocol:
+            if tls is None:
+                return Socket(self, gateway, loop)
+            return TlsSocket(tls.context(), loop, s.handshake_timeout_s, Arrivals(self, gateway, loop, tls))
+
         if self._bound is not None:
-            self._server = await loop.create_server(
-                lambda: Socket(self, gateway, loop), sock=self._bound, ssl=s.tls, backlog=s.backlog
-            )
+            self._server = await loop.create_server(accepted, sock=self._bound, backlog=s.backlog)
         else:
-            self._server = await loop.create_server(
-                lambda: Socket(self, gateway, loop), s.host, s.port, ssl=s.tls, backlog=s.backlog
-            )
-        self._sweeper = asyncio.create_task(self._sweep(loop))
-        log.info("listening for stations", host=s.host, port=self.port, security_profile=s.security_profile)
+            self._server = await loop.create_server(accepted, s.host, s.port, backlog=s.backlog)
+        self._tasks = [asyncio.create_task(self._sweep(loop))]
+        if tls is not None:
+            self._tasks.append(asyncio.create_task(self._watch(tls)))
+        log.info("listening for stations", host=s.host, port=self.port, tls=tls is not None)
 
     async def stop(self) -> None:
         """Accept no more."""
@@ -124,8 +144,10 @@ class WsListener:
     async def close(self) -> None:
         """Wait at most `close_timeout_s` for the sockets to close, then cut them."""
         await self.stop()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for early in list(self.shaking):
+            early.abort()
         for one in list(self.sockets):
             one.give_up()
         try:
@@ -139,6 +161,21 @@ class WsListener:
         for task in self.handshakes:
             task.cancel()
 
+    def makes_room(self, newcomer: Open) -> bool:
+        """Whether there is room for one that was just counted: at the limit, who has been opening for longest goes."""
+        self.opening[newcomer] = None
+        if len(self.sockets) + len(self.shaking) <= self.settings.connections_max:
+            return True
+        oldest = next(iter(self.opening))
+        del self.opening[oldest]
+        oldest.abort()
+        return oldest is not newcomer
+
+    async def _watch(self, tls: Tls) -> None:
+        while True:
+            await asyncio.sleep(self.settings.tls_look_s)
+            tls.look()
+
     async def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         period_s = min(5.0, self.settings.ping_interval_s / 4, self.settings.pong_timeout_s / 2)
         while True:
@@ -146,6 +183,36 @@ class WsListener:
             now = loop.time()
             for one in list(self.sockets):
                 one.look(now)
+
+
+class Arrivals:
+    """TLS connections on their way to a `Socket`. Implements `Doorstep`."""
+
+    def __init__(self, listener: WsListener, gateway: Gateway, loop: asyncio.AbstractEventLoop, tls: Tls) -> None:
+        self._listener = listener
+        self._gateway = gateway
+        self._loop = loop
+        self._tls = tls
+        self._source = ""
+
+    def came(self, connection: TlsSocket) -> bool:
+        self._source = _source(connection)
+        self._listener.shaking.add(connection)
+        return self._listener.makes_room(connection)
+
+    def opened(self, connection: TlsSocket) -> asyncio.Protocol:
+        self._left(connection)
+        certificate = self._tls.certificate(connection.tls)
+        return Socket(self._listener, self._gateway, self._loop, Knock(secure=True, certificate=certificate))
+
+    def failed(self, connection: TlsSocket, reason: str) -> None:
+        self._left(connection)
+        self._gateway.stats.handshakes["tls"] += 1
+        self._gateway.failed(self._source, f"tls_{reason}")
+
+    def _left(self, connection: TlsSocket) -> None:
+        self._listener.shaking.discard(connection)
+        self._listener.opening.pop(connection, None)
 
 
 class Socket(asyncio.Protocol):
@@ -157,6 +224,7 @@ class Socket(asyncio.Protocol):
         "_early",
         "_end_of_head",
         "_gateway",
+        "_knock",
         "_listener",
         "_loop",
         "_parts",
@@ -171,8 +239,12 @@ class Socket(asyncio.Protocol):
         "_wants_pause",
     )
 
-    def __init__(self, listener: WsListener, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, listener: WsListener, gateway: Gateway, loop: asyncio.AbstractEventLoop, knock: Knock = NOBODY
+    ) -> None:
+        """`knock`: what TLS has shown before."""
         self._listener = listener
+        self._knock = knock
         self._gateway = gateway
         self._loop = loop
         self._protocol = ServerProtocol(
@@ -202,9 +274,9 @@ class Socket(asyncio.Protocol):
         self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES_MAX)
         listener = self._listener
         listener.sockets.add(self)
-        if len(listener.sockets) > listener.settings.connections_max:
+        self._knock = self._knock._replace(source=_source(self._transport))
+        if not listener.makes_room(self):
             self._count("overflow")
-            self.abort()
             return
         self._timer = self._loop.call_later(listener.settings.handshake_timeout_s, self._too_slow)
 
@@ -231,6 +303,7 @@ class Socket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.sockets.discard(self)
+        self._listener.opening.pop(self, None)
         self._listener.lost.set()
         self._stop_timer()
         session, self._session = self._session, None
@@ -340,7 +413,7 @@ class Socket(asyncio.Protocol):
         except LogError as error:
             log.error("no station can be let in", error=str(error))
             outcome = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the log is not available")
-        if isinstance(outcome, Refused) and outcome.status is HTTPStatus.UNAUTHORIZED:
+        if isinstance(outcome, Refused) and outcome.status in DELAYED:
             await asyncio.sleep(max(0.0, began + self._listener.settings.refusal_delay_s - self._loop.time()))
         if self._transport is None:
             if isinstance(outcome, Session):
@@ -357,18 +430,19 @@ class Socket(asyncio.Protocol):
 
     async def _admitted(self, request: Request) -> Session | Refused | None:
         """A session; None for a station that speaks no version of OCPP that we do."""
-        profile = self._listener.settings.security_profile
         try:
             identity = identity_of(request.path, self._listener.settings.prefix)
         except BadIdentity as error:
             return Refused(HTTPStatus.NOT_FOUND, str(error))
-        station = await self._gateway.admit(identity, basic_of(request.headers.get_all("Authorization")), profile)
-        if isinstance(station, Refused):
-            return station
+        basic = basic_of(request.headers.get_all("Authorization"))
+        admitted = await self._gateway.admit(identity, self._knock._replace(basic=basic))
+        self._knock = NOBODY  # nothing of it is kept for as long as the connection lasts
+        if isinstance(admitted, Refused):
+            return admitted
         subprotocol = self._protocol.subprotocol
         if subprotocol is None:
             return None
-        return await self._gateway.connect(station, identity, subprotocol, profile, self)
+        return await self._gateway.connect(admitted, identity, subprotocol, self)
 
     def _answer(self, accepted: Response, outcome: Session | Refused | None) -> None:
         protocol = self._protocol
@@ -376,7 +450,7 @@ class Socket(asyncio.Protocol):
             response = protocol.reject(outcome.status, f"{outcome.reason}\r\n")
             if outcome.status is HTTPStatus.UNAUTHORIZED:
                 response.headers["WWW-Authenticate"] = 'Basic realm="ocpp", charset="UTF-8"'
-            elif outcome.status is HTTPStatus.SERVICE_UNAVAILABLE:
+            elif outcome.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
                 response.headers["Retry-After"] = "5"
             self._count(str(int(outcome.status)))
             protocol.send_response(response)
@@ -390,9 +464,11 @@ class Socket(asyncio.Protocol):
         else:
             self._count("101")
             self._session = outcome
+            self._listener.opening.pop(self, None)
 
     def _too_slow(self) -> None:
         self._count("timeout")
+        self._gateway.failed(self._knock.source, "slow")
         self.abort()
 
     # -- frames ----------------------------------------------------------------------------------------------------
@@ -473,6 +549,11 @@ class Socket(asyncio.Protocol):
 
     def _count(self, outcome: str) -> None:
         self._gateway.stats.handshakes[outcome] += 1
+
+
+def _source(connection: asyncio.BaseTransport) -> str:
+    peer = connection.get_extra_info("peername")
+    return source_of(str(peer[0])) if peer else ""
 
 
 def _select(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:

@@ -31,8 +31,8 @@ from ocppcore.seal import Seal
 from ocppcore.service import Service
 from services.auth import service as auth
 from services.device import service as device
-from services.gateway.copies import Station
-from services.gateway.domain.admission import Basic
+from services.gateway.domain.admission import Basic, Knock
+from services.gateway.door import Admitted
 from services.gateway.gateway import Gateway, Numbers
 from services.gateway.passwords import Passwords
 from services.gateway.session import ABNORMAL, Session
@@ -270,10 +270,10 @@ class World:
         link = SimLink(self, station)
         try:
             async with asyncio.timeout(20):
-                admitted = await gateway.admit(station.identity, Basic(station.identity, PASSWORD), 1)
-                if not isinstance(admitted, Station):
+                admitted = await gateway.admit(station.identity, Knock(Basic(station.identity, PASSWORD)))
+                if not isinstance(admitted, Admitted):
                     return None
-                session = await gateway.connect(admitted, station.identity, "ocpp2.0.1", 1, Transport(link))
+                session = await gateway.connect(admitted, station.identity, "ocpp2.0.1", Transport(link))
         except (TimeoutError, CsmsError):  # what a dying gateway says
             return None
         if not isinstance(session, Session):

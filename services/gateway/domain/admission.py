@@ -1,6 +1,6 @@
 """Who may connect: the station's identity in the URL, its credentials, the OCPP version. Nothing here performs IO.
 
-Part 4, sections 3.1.1, 3.1.2 and 3.2; security profile 1 (A00.FR.202 to A00.FR.207).
+Part 4, sections 3.1.1, 3.1.2 and 3.2; Basic authentication of security profiles 1 and 2 (A00.FR.202 to FR.207, FR.324).
 """
 
 import base64
@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from ocppcore.topics import normalise
+from services.gateway.domain.certificates import ClientCertificate
 
 IDENTITY_CHARS_MAX: Final = 48
 SUBPROTOCOLS: Final = ("ocpp2.0.1",)
@@ -31,6 +32,15 @@ class Basic(NamedTuple):
 
     user: str
     password: str
+
+
+class Knock(NamedTuple):
+    """What a handshake shows. `source`: the address it comes from; `secure`: over TLS, maybe with a certificate."""
+
+    basic: Basic | None = None
+    secure: bool = False
+    certificate: ClientCertificate | None = None
+    source: str = ""
 
 
 def identity_of(target: str, prefix: str) -> str:

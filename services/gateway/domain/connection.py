@@ -124,7 +124,10 @@ class _Received(NamedTuple):
 
 
 class Connection:
-    """See the module. `open_sealed` gives the frame of a sealed command; `new_trace` a traceparent ("" for none)."""
+    """See the module. `open_sealed` gives the frame of a sealed command; `new_trace` a traceparent ("" for none).
+
+    `never_accepted`: the station is Pending at best, as its certificate has expired (A00.FR.429).
+    """
 
     __slots__ = (
         "_allowance",
@@ -159,9 +162,11 @@ class Connection:
         now: int,
         open_sealed: Callable[[OutFrame], bytes],
         new_trace: Callable[[], str],
+        *,
+        never_accepted: bool = False,
     ) -> None:
         self.origin = origin
-        self.gate = Gate(registration)
+        self.gate = Gate(registration, never_accepted=never_accepted)
         self.reading = True
         self.dropped_replies = 0
         self.forgotten_calls = 0

@@ -37,21 +37,28 @@ class _Trigger(msgspec.Struct):
 
 
 class Gate:
-    """One connection's registration and what was asked for while it is Pending. Times are ms."""
+    """One connection's registration and what was asked for while it is Pending. Times are ms.
 
-    __slots__ = ("_actions", "_reports", "registration")
+    `never_accepted`: it is Pending at best, whatever the registry and the boot answer say (A00.FR.429).
+    """
 
-    def __init__(self, registration: Registration) -> None:
-        self.registration: Registration = registration
+    __slots__ = ("_actions", "_never_accepted", "_reports", "registration")
+
+    def __init__(self, registration: Registration, *, never_accepted: bool = False) -> None:
+        self._never_accepted = never_accepted
+        self.registration: Registration = self._at_best(registration)
         self._actions: dict[str, int] = {}
         self._reports: dict[int, None] = {}
 
     def change(self, registration: Registration) -> None:
         """The boot answer that just passed says so. What was asked for stays asked for while Pending lasts."""
-        self.registration = registration
-        if registration != "Pending":
+        self.registration = self._at_best(registration)
+        if self.registration != "Pending":
             self._actions.clear()
             self._reports.clear()
+
+    def _at_best(self, registration: Registration) -> Registration:
+        return "Pending" if self._never_accepted and registration == "Accepted" else registration
 
     def refuses_call(self, action: str, payload: bytes, now: int) -> str | None:
         """Why a station's CALL gets SecurityError, or None when it passes."""

@@ -16,8 +16,12 @@ from ocppcore.envelope import ConnectionChange, OutFrame, outbound_record, parse
 from ocppcore.log import Record, TopicPartition
 from ocppcore.memory import MemoryCluster, MemoryLog
 from ocppcore.seal import Seal
+from services.gateway.copies import Station
+from services.gateway.domain.grants import Grant
+from services.gateway.door import Admitted, Rules
 from services.gateway.gateway import Gateway, Numbers
 from services.gateway.passwords import Passwords
+from services.gateway.tls import Tls
 from services.gateway.ws import WsListener, WsSettings
 
 CELLS = 4
@@ -59,10 +63,14 @@ class Rig:
 
     def gateway(self, name: str = "gw", *listeners: WsListener, **numbers: Any) -> Gateway:
         passwords = Passwords(KEY, threads=1, waiting_max=10, remembered_max=10)
+        rules = {name: numbers.pop(name) for name in Rules.__dataclass_fields__ if name in numbers}
+        numbers = {**numbers, "rules": Rules(**rules)}
+        tls = next((one.tls for one in listeners if one.tls is not None), None)
         made = Numbers(**{"cells": CELLS, "slots": SLOTS, "drain_s": 0.2, "tick_s": 0.02, **numbers})
         return Gateway(
-            self.log, made, self.clock, passwords, SEAL, name, listeners=listeners, chance=random.Random(name)
-        )
+            self.log, made, self.clock, passwords, SEAL, name, listeners=listeners, chance=random.Random(name),
+            authorities=tls.authorities if tls else None,
+        )  # fmt: skip
 
     async def register(self, identity: str, **state: Any) -> None:
         """What the device service writes about a station; a password unless `credential` says otherwise."""
@@ -111,6 +119,11 @@ class Rig:
                     )
 
 
+def admitted(station: Station) -> Admitted:
+    """As if it had given the right password over the right listener."""
+    return Admitted(station, Grant(station.station, station.security_profile, station.credential, "current"))
+
+
 @contextlib.asynccontextmanager
 async def running(*gateways: Gateway) -> AsyncIterator[None]:
     """Run gateways until the block ends; they are ready inside. What a callback raised is raised at the end."""
@@ -144,7 +157,7 @@ async def playing_services(rig: Rig) -> AsyncIterator[None]:
             await task
 
 
-def listener(**settings: Any) -> WsListener:
+def listener(tls: Tls | None = None, **settings: Any) -> WsListener:
     """On a free port of the loopback; fast where a person would wait."""
     made = {"host": "127.0.0.1", "port": 0, "refusal_delay_s": 0.0, "close_timeout_s": 0.5, **settings}
-    return WsListener(WsSettings(**made))
+    return WsListener(WsSettings(**made), tls=tls)

@@ -54,15 +54,17 @@ def test_a_record_that_cannot_be_read_shuts_the_station_out():
     assert copy.has_reached({0: 2})
 
 
-def test_only_what_admits_counts_as_changed_credentials():
+def test_what_few_stations_have_comes_out_too():
     copy = StationsCopy()
-    first = copy.apply(record(state("CS1")))[1]
+    more = {"next_credential": "d", "next_security_profile": 3, "allow_expired_certificate": True, "controller": "LC 1"}
 
-    assert first.admits_like(copy.apply(record(state("CS1", registration="Pending"), 1))[1])
-    assert not first.admits_like(copy.apply(record(state("CS1", credential="d"), 2))[1])
-    assert not first.admits_like(copy.apply(record(state("CS1", disabled=True), 3))[1])
-    assert not first.admits_like(copy.apply(record(state("CS1", security_profile=2), 4))[1])
-    assert not first.admits_like(None)
+    copy.apply(record(state("CS1", serial_number="SN1", **more)))
+    copy.apply(record(state("CS2", serial_number="SN2"), 1, key="cs2"))
+
+    first, second = copy.find("cs1"), copy.find("cs2")
+    assert (first.serial_number, first.next_credential, first.next_security_profile) == ("SN1", "d", 3)
+    assert (first.allow_expired_certificate, first.controller) == (True, "lc 1")
+    assert second == Station("cs2", "CS2", 1, "c", False, "Accepted", False, "SN2")
 
 
 async def test_reach_waits_for_a_position_at_most_so_long():

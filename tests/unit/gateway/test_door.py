@@ -6,14 +6,21 @@ from http import HTTPStatus
 import pytest
 
 from ocppcore import topics
+from ocppcore.clock import system_clock
+from ocppcore.credentials import hash_chosen, hash_generated
 from ocppcore.log import Record, TopicPartition
 from services.gateway.copies import Station, StationsCopy
-from services.gateway.domain.admission import Basic
-from services.gateway.door import Door, Refused
+from services.gateway.domain.admission import Basic, Knock
+from services.gateway.domain.certificates import ClientCertificate
+from services.gateway.domain.grants import Grant
+from services.gateway.domain.limiter import Rate
+from services.gateway.door import Admitted, Door, Refused, Rules
+from services.gateway.metrics import Stats
 from services.gateway.passwords import Passwords
 from tests.unit.gateway.rig import CELLS, KEY, PASSWORD, Rig
 
 RIGHT = Basic("CS1", PASSWORD)
+NOW, DAY = system_clock(), 86_400_000
 
 
 class House:
@@ -22,9 +29,19 @@ class House:
     def __init__(self, **options) -> None:
         self.rig = Rig()
         self.stations = StationsCopy()
-        made = {"catch_up_s": 0.05, "allow_unauthenticated": False, "hide_unknown": False, **options}
+        catch_up_s = options.pop("catch_up_s", 0.05)
         passwords = Passwords(KEY, threads=1, waiting_max=10, remembered_max=10)
-        self.door = Door(self.rig.log, self.stations, passwords, cells=CELLS, **made)
+        self.stats = Stats()
+        self.door = Door(
+            self.rig.log,
+            self.stations,
+            passwords,
+            self.rig.clock,
+            self.stats,
+            Rules(**options),
+            cells=CELLS,
+            catch_up_s=catch_up_s,
+        )
 
     def follow(self) -> None:
         for record in self.rig.records(topics.STATIONS):
@@ -34,9 +51,14 @@ class House:
         """Until the door has asked where the log ends."""
         await self.rig.until(lambda: self.door._answered)
 
-    async def asks(self, basic: Basic | None = RIGHT, identity: str = "CS1", profile: int = 1) -> HTTPStatus | Station:
-        outcome = await self.door.admit(identity, basic, profile)
-        return outcome.status if isinstance(outcome, Refused) else outcome
+    async def asks(self, basic: Basic | None = RIGHT, identity: str = "CS1", **shown) -> HTTPStatus | Station:
+        outcome = await self.door.admit(identity, Knock(basic, **shown))
+        return outcome.status if isinstance(outcome, Refused) else outcome.station
+
+    async def grants(self, basic: Basic | None = RIGHT, identity: str = "CS1", **shown) -> Grant:
+        outcome = await self.door.admit(identity, Knock(basic, **shown))
+        assert isinstance(outcome, Admitted), (outcome, self.stats.refusals)
+        return outcome.grant
 
 
 async def house(options: dict | None = None, **state) -> House:
@@ -69,14 +91,187 @@ async def test_a_station_without_a_password_is_refused():
     assert await (await house(credential="nonsense")).asks() is HTTPStatus.UNAUTHORIZED
 
 
-@pytest.mark.requirement("A00.FR.002")
-@pytest.mark.parametrize("expected", [1, 2, 3])
+def certificate(**other) -> ClientCertificate:
+    """That of CS1, from the operator, valid now."""
+    made = {
+        "common_names": ("CS1",),
+        "organizations": ("Operator",),
+        "fingerprint": "f" * 64,
+        "valid_from": NOW - DAY,
+        "valid_until": NOW + DAY,
+        "issuers_from": NOW - DAY,
+        "issuers_until": NOW + DAY,
+        **other,
+    }
+    return ClientCertificate(**made)
+
+
+SHOWN = {1: {}, 2: {"secure": True}, 3: {"secure": True, "certificate": certificate()}}
+"""How a station connects with each security profile; its password comes with all of them."""
+
+
+@pytest.mark.requirement("A00.FR.001", "A00.FR.002", "A00.FR.006")
+@pytest.mark.parametrize("expected", [1, 2])
 async def test_a_station_is_let_in_over_the_security_profile_expected_of_it_only(expected):
     door = await house(security_profile=expected)
 
-    for profile in {1, 2, 3} - {expected}:
-        assert await door.asks(profile=profile) is HTTPStatus.UNAUTHORIZED
-    assert (await door.asks(profile=expected)).identity == "CS1"
+    assert await door.asks(**SHOWN[3 - expected]) is HTTPStatus.UNAUTHORIZED
+    assert (await door.grants(**SHOWN[expected])).security_profile == expected
+    assert door.stats.refusals == {"security_profile": 1}
+
+
+@pytest.mark.requirement("A00.FR.001", "A00.FR.002", "A00.FR.407")
+async def test_a_station_of_profile_3_needs_its_certificate_and_no_password():
+    door = await house(security_profile=3)
+
+    assert await door.asks() is HTTPStatus.UNAUTHORIZED
+    assert await door.asks(**SHOWN[2]) is HTTPStatus.UNAUTHORIZED
+    assert door.stats.refusals == {"security_profile": 1, "no_certificate": 1}
+    grant = await door.grants(None, **SHOWN[3])
+    assert (grant.security_profile, grant.credential, grant.certificate_name) == (3, None, "CS1")
+
+
+async def test_a_certificate_is_no_password():
+    assert await (await house(security_profile=2)).asks(None, **SHOWN[3]) is HTTPStatus.UNAUTHORIZED
+
+
+WRONG = {
+    "certificate_revoked": {"revoked": True},
+    "certificate_organization": {"organizations": ("Somebody",)},
+    "certificate_name": {"common_names": ("CS2",)},
+    "certificate_not_yet_valid": {"valid_from": NOW + DAY},
+    "certificate_expired": {"valid_until": NOW - 1},
+    "certificate_issuer_expired": {"issuers_until": NOW - 1},
+}
+
+
+@pytest.mark.requirement("A00.FR.404", "A00.FR.405", "A00.FR.407", "A00.FR.427")
+@pytest.mark.parametrize("cause", WRONG)
+async def test_what_is_wrong_with_a_certificate_is_counted_by_its_name(cause):
+    door = await house({"organizations": ("Operator", "Partner")}, security_profile=3)
+
+    refused = await door.asks(secure=True, certificate=certificate(**WRONG[cause]))
+
+    assert (refused, door.stats.refusals) == (HTTPStatus.UNAUTHORIZED, {cause: 1})
+    assert (await door.asks(**SHOWN[3])).identity == "CS1"
+
+
+@pytest.mark.parametrize("names", [(), ("CS1", "CS2"), ("CS1", "CS1"), ("",)])
+async def test_a_certificate_has_one_common_name(names):
+    door = await house(security_profile=3)
+
+    assert await door.asks(secure=True, certificate=certificate(common_names=names)) is HTTPStatus.UNAUTHORIZED
+
+
+@pytest.mark.requirement("A00.FR.405")
+async def test_the_common_name_is_the_serial_number_where_one_is_registered():
+    door = await house(security_profile=3, serial_number="SN-1")
+
+    for name, expected in (("CS1", HTTPStatus.UNAUTHORIZED), ("sn-1", HTTPStatus.UNAUTHORIZED)):
+        assert await door.asks(secure=True, certificate=certificate(common_names=(name,))) is expected
+    grant = await door.grants(secure=True, certificate=certificate(common_names=("SN-1",)))
+    assert grant.certificate_name == "SN-1"
+
+
+@pytest.mark.requirement("A00.FR.404")
+async def test_without_organisations_any_trusted_authority_s_word_counts():
+    door = await house(security_profile=3)
+
+    assert (await door.asks(secure=True, certificate=certificate(organizations=()))).identity == "CS1"
+
+
+@pytest.mark.requirement("A00.FR.429")
+async def test_an_expired_certificate_opens_for_a_station_that_is_named_and_only_that():
+    expired = certificate(valid_until=NOW - 1)
+    door = await house(security_profile=3, allow_expired_certificate=True)
+
+    assert (await door.grants(secure=True, certificate=expired)).expired
+    assert not (await door.grants(secure=True, certificate=certificate())).expired
+    for other in ({"issuers_until": NOW - 1}, {"valid_from": NOW + DAY}, {"revoked": True}):
+        worse = expired._replace(**other)
+        assert await door.asks(secure=True, certificate=worse) is HTTPStatus.UNAUTHORIZED
+
+
+async def test_both_passwords_open_while_one_replaces_the_other_and_it_is_known_which():
+    door = await house(next_credential=hash_generated("the-next-password", KEY))
+
+    assert (await door.grants()).by == "current"
+    assert (await door.grants(Basic("CS1", "the-next-password"))).by == "next"
+    assert await door.asks(Basic("CS1", "another")) is HTTPStatus.UNAUTHORIZED
+
+
+@pytest.mark.parametrize("now, following", [(1, 2), (2, 3), (1, 3), (3, 2)])
+async def test_both_profiles_open_during_an_upgrade_and_the_highest_that_fits_counts(now, following):
+    door = await house(security_profile=now, next_security_profile=following)
+
+    for profile in (now, following):
+        assert (await door.grants(**SHOWN[profile])).security_profile == profile
+    [other] = {1, 2, 3} - {now, following}
+    shown = SHOWN[other] if other != 3 else {**SHOWN[3]}
+    refused = await door.asks(Basic("CS1", "wrong") if other == 3 else RIGHT, **shown)
+    assert refused is HTTPStatus.UNAUTHORIZED
+
+
+async def test_a_station_behind_a_local_controller_shows_the_controller_s_credentials():
+    door = House()
+    await door.rig.register("LC", credential=hash_generated("of-the-controller", KEY))
+    await door.rig.register("CS1", controller="LC")
+    await door.rig.register("CS2", controller="LC")
+    await door.rig.register("CS3", controller="LC9")
+    door.follow()
+
+    for identity in ("CS1", "CS2"):
+        for user in (identity, "LC"):
+            grant = await door.grants(Basic(user, "of-the-controller"), identity)
+            assert (grant.carrier, grant.by) == ("lc", "")
+        assert await door.asks(Basic(identity, PASSWORD), identity) is HTTPStatus.UNAUTHORIZED
+    assert await door.asks(Basic("CS2", "of-the-controller"), "CS1") is HTTPStatus.UNAUTHORIZED
+    assert await door.asks(Basic("CS3", "of-the-controller"), "CS3") is HTTPStatus.UNAUTHORIZED
+    assert door.stats.refusals == {"password": 2, "user_name": 1, "controller_unknown": 1}
+
+
+async def test_a_local_controller_s_certificate_carries_its_stations():
+    door = House()
+    await door.rig.register("LC", security_profile=3, serial_number="SN-LC")
+    await door.rig.register("CS1", security_profile=3, controller="LC", serial_number="SN-1")
+    door.follow()
+
+    grant = await door.grants(secure=True, certificate=certificate(common_names=("SN-LC",)))
+    assert (grant.carrier, grant.security_profile, grant.certificate_name) == ("lc", 3, "")
+    assert await door.asks(secure=True, certificate=certificate(common_names=("SN-1",))) is HTTPStatus.UNAUTHORIZED
+
+
+async def test_beyond_the_limit_on_failures_only_what_is_right_passes():
+    door = await house({"identity": Rate(3, 0.0), "source": Rate(1000, 0.0)})
+    wrong = Basic("CS1", "wrong")
+
+    heard = [await door.asks(wrong, source="10.0.0.1") for _ in range(5)]
+
+    assert heard == [HTTPStatus.UNAUTHORIZED] * 3 + [HTTPStatus.TOO_MANY_REQUESTS] * 2
+    assert (await door.asks(source="10.0.0.1")).identity == "CS1"
+    assert (await door.asks(source="10.0.0.2")).identity == "CS1"
+
+
+async def test_who_looks_for_identities_soon_hears_nothing_any_more():
+    door = await house({"source": Rate(3, 0.0)})
+
+    heard = [await door.asks(identity=f"X{n}", source="10.0.0.1") for n in range(5)]
+    heard.append(await door.asks(Basic("CS1", "wrong"), source="10.0.0.1"))
+
+    assert heard == [HTTPStatus.NOT_FOUND] * 3 + [HTTPStatus.TOO_MANY_REQUESTS] * 3
+    assert await door.asks(identity="X9", source="10.0.0.2") is HTTPStatus.NOT_FOUND
+
+
+async def test_a_chosen_password_passes_while_others_guess_from_elsewhere():
+    door = await house({"identity": Rate(1, 0.0)}, credential=hash_chosen(PASSWORD, KEY))
+    guesses = [asyncio.create_task(door.asks(Basic("CS1", f"g{n}"), source="10.0.0.1")) for n in range(20)]
+
+    assert (await door.asks(source="10.0.0.2")).identity == "CS1"
+
+    assert {await guess for guess in guesses} <= {HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS}
+    again = [asyncio.create_task(door.asks(Basic("CS1", f"h{n}"), source="10.0.0.1")) for n in range(50)]
+    assert (await door.asks(source="10.0.0.1")).identity == "CS1", "a password that was right is remembered"
+    assert {await guess for guess in again} == {HTTPStatus.TOO_MANY_REQUESTS}
 
 
 async def test_an_unknown_station_is_not_found_or_hidden():

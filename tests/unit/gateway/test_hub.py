@@ -8,10 +8,11 @@ import pytest
 from ocppcore import topics
 from ocppcore.envelope import ConnectionChange, Frame, OutFrame, Receipt, connection_record, outbound_record
 from ocppcore.log import LogUnavailable, RecordTooLarge
+from services.gateway.domain.admission import Knock
 from services.gateway.door import Refused
 from services.gateway.gateway import Gateway
 from services.gateway.session import Session
-from tests.unit.gateway.rig import CELLS, SEAL, Rig, Wire, playing_services, running
+from tests.unit.gateway.rig import CELLS, SEAL, Rig, Wire, admitted, playing_services, running
 from tests.unit.gateway.talk import call, result
 
 
@@ -20,7 +21,7 @@ async def enter(gateway: Gateway, identity: str = "CS1") -> tuple[Session, Wire]
     station = gateway.stations.find(topics.normalise(identity))
     assert station is not None
     wire = Wire()
-    session = await gateway.connect(station, identity, "ocpp2.0.1", 1, wire)
+    session = await gateway.connect(admitted(station), identity, "ocpp2.0.1", wire)
     assert isinstance(session, Session), session
     return session, wire
 
@@ -120,7 +121,9 @@ async def test_a_connection_that_lost_the_race_before_it_was_open_is_refused():
                 await released.wait()
 
         rig.cluster.interrupt = hold
-        opening = asyncio.create_task(gateway.connect(gateway.stations.find("cs1"), "CS1", "ocpp2.0.1", 1, Wire()))
+        opening = asyncio.create_task(
+            gateway.connect(admitted(gateway.stations.find("cs1")), "CS1", "ocpp2.0.1", Wire())
+        )
         await rig.until(lambda: len(rig.changes()) == 1)
         elsewhere = ConnectionChange(identity="CS1", slot=7, claim=1, connected=True, subprotocol="ocpp2.0.1", at=1)
         rig.cluster.put(connection_record(elsewhere, CELLS))
@@ -146,7 +149,7 @@ async def test_a_command_that_comes_before_its_connection_is_known_here_waits_fo
 
         rig.cluster.interrupt = hold
         wire = Wire()
-        opening = asyncio.create_task(gateway.connect(gateway.stations.find("cs1"), "CS1", "ocpp2.0.1", 1, wire))
+        opening = asyncio.create_task(gateway.connect(admitted(gateway.stations.find("cs1")), "CS1", "ocpp2.0.1", wire))
         await rig.until(lambda: len(rig.changes()) == 1)
         # A service has read the `connected` record already.
         out = OutFrame("cs1", gateway.hub.holder.slot, 0, "command", "c1", "Reset", call("c1", "Reset"))
@@ -287,11 +290,11 @@ async def test_credentials_that_changed_during_the_handshake_close_it():
     await rig.register("CS1")
     gateway = rig.gateway()
     async with running(gateway):
-        admitted = gateway.stations.find("cs1")
+        before = gateway.stations.find("cs1")
         await rig.register("CS1")
-        await rig.until(lambda: gateway.stations.find("cs1") != admitted)
+        await rig.until(lambda: gateway.stations.find("cs1") != before)
 
-        assert isinstance(await gateway.connect(admitted, "CS1", "ocpp2.0.1", 1, Wire()), Refused)
+        assert isinstance(await gateway.connect(admitted(before), "CS1", "ocpp2.0.1", Wire()), Refused)
         await rig.until(lambda: len(rig.changes()) == 2)
         assert not gateway.hub.sessions
 
@@ -354,7 +357,7 @@ async def test_a_drain_answers_what_is_in_flight_closes_with_1012_and_frees_the_
     assert {wire.closed[0] for _, wire in entered} == {1012}
     assert [[json.loads(frame) for frame in wire.sent] for _, wire in entered] == [[[3, "1", {}]]] * 20
     assert sum(not change.connected for change in rig.changes()) == 20
-    refused = await gateway.admit("CS1", None, 1)
+    refused = await gateway.admit("CS1", Knock())
     assert isinstance(refused, Refused)
 
 
@@ -436,5 +439,5 @@ async def test_a_station_without_a_slot_or_before_the_start_is_not_served():
     rig = Rig()
     gateway = rig.gateway()
 
-    assert (await gateway.admit("CS1", None, 1)).status == 503
+    assert (await gateway.admit("CS1", Knock())).status == 503
     assert gateway.not_ready() == "the gateway holds no slot"

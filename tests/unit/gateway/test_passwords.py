@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ocppcore import credentials
-from services.gateway.passwords import Passwords, TooBusy
+from services.gateway.passwords import Passwords, Suspicious, TooBusy
 
 KEY = b"k" * 32
 
@@ -63,3 +63,43 @@ async def test_what_is_remembered_is_bounded(passwords):
         await passwords.check(station, "right", stored)
 
     assert set(passwords._right) == {"cs2", "cs3"}
+
+
+async def test_a_wrong_password_that_comes_again_is_not_checked_again(passwords, monkeypatch):
+    stored = credentials.hash_chosen("right", KEY)
+    assert not await passwords.check("cs1", "wrong", stored)
+
+    monkeypatch.setattr(credentials, "verify", lambda *_: pytest.fail("checked again"))
+    assert not await passwords.check("cs1", "wrong", stored)
+
+
+async def test_the_same_check_is_made_once_for_all_who_wait_for_it(passwords):
+    stored = credentials.hash_chosen("right", KEY)
+
+    assert await asyncio.gather(*(passwords.check("cs1", "right", stored) for _ in range(5))) == [True] * 5
+
+
+async def test_one_source_has_one_slow_check_of_a_station_at_a_time():
+    several = Passwords(KEY, threads=1, waiting_max=10, remembered_max=2)
+    stored = credentials.hash_chosen("right", KEY)
+    guess = asyncio.create_task(several.check("cs1", "wrong", stored, "10.0.0.1"))
+    await asyncio.sleep(0)
+
+    with pytest.raises(Suspicious):
+        await several.check("cs1", "other", stored, "10.0.0.1")
+    assert await several.check("cs1", "right", stored, "10.0.0.2")
+    assert not await guess
+    several.close()
+
+
+async def test_a_suspect_source_has_one_slow_check_at_all():
+    several = Passwords(KEY, threads=1, waiting_max=10, remembered_max=2)
+    stored = credentials.hash_chosen("right", KEY)
+    guess = asyncio.create_task(several.check("cs1", "wrong", stored, "10.0.0.1", suspect=True))
+    await asyncio.sleep(0)
+
+    with pytest.raises(Suspicious):
+        await several.check("cs2", "right", stored, "10.0.0.1", suspect=True)
+    assert not await guess
+    assert await several.check("cs2", "right", stored, "10.0.0.1", suspect=True)
+    several.close()

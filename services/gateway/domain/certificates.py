@@ -1,0 +1,51 @@
+"""What a client certificate says, and whether it opens the door to a station (security profile 3). No IO.
+
+The certification path was verified in the TLS handshake (A00.FR.403), except for times: an expired certificate may be
+let in where the registry says so by name (A00.FR.429), so its validity is judged here.
+"""
+
+from typing import NamedTuple
+
+from ocppcore.topics import normalise
+
+
+class ClientCertificate(NamedTuple):
+    """A certificate whose path leads to an authority that is trusted. Times in ms.
+
+    `issuers_from` and `issuers_until`: when the whole rest of its path is valid. `fingerprint`: SHA-256 of the DER, in
+    hexadecimal. `revoked`: it, or an authority above it, is on a list of revoked ones.
+    """
+
+    common_names: tuple[str, ...]
+    organizations: tuple[str, ...]
+    fingerprint: str
+    valid_from: int
+    valid_until: int
+    issuers_from: int
+    issuers_until: int
+    revoked: bool = False
+
+
+def refuses(certificate: ClientCertificate, identity: str, serial_number: str, trusted: tuple[str, ...]) -> str | None:
+    """Why it opens nothing for this station, whatever the time is; None when it does. A word each, for metrics.
+
+    `trusted`: names of organisations, the operator's own and others (A00.FR.404); empty: none is asked for.
+    """
+    if certificate.revoked:
+        return "certificate_revoked"
+    if trusted and not set(trusted) & set(certificate.organizations):
+        return "certificate_organization"
+    if len(certificate.common_names) != 1:
+        return "certificate_name"
+    name = certificate.common_names[0]
+    fits = name == serial_number if serial_number else normalise(name) == normalise(identity)
+    return None if fits else "certificate_name"
+
+
+def untimely(certificate: ClientCertificate, now: int) -> str | None:
+    """What its time forbids: `certificate_expired` alone may be excused; None when it is valid now."""
+    if not certificate.issuers_from <= now <= certificate.issuers_until:
+        return "certificate_issuer_expired"
+    if now < certificate.valid_from:
+        return "certificate_not_yet_valid"
+    return "certificate_expired" if now > certificate.valid_until else None

@@ -1,0 +1,62 @@
+"""How many handshakes may fail, per identity and per source: token buckets of bounded number. No IO.
+
+Only failures cost. A right password or certificate passes however empty the buckets are, so that nobody can lock a
+station out by guessing, and stations that share an address do not pay for one another.
+"""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+
+class Rate(NamedTuple):
+    """`burst` at once, `per_s` in the long run."""
+
+    burst: int
+    per_s: float
+
+
+class Buckets:
+    """One bucket per key; full ones are forgotten first, as they are the ones that nobody has used for longest."""
+
+    def __init__(self, rate: Rate, keys_max: int) -> None:
+        self._rate = rate
+        self._keys_max = keys_max
+        self._left: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def has_room(self, key: str, now: int) -> bool:
+        """Whether the key may fail once more. `now` in ms."""
+        return self._tokens(key, now) >= 1.0
+
+    def take(self, key: str, now: int) -> bool:
+        """A failure: whether it was within the rate. Those beyond cost nothing, else a flood would never end."""
+        tokens = self._tokens(key, now)
+        within = tokens >= 1.0
+        self._left[key] = (tokens - 1.0 if within else tokens, now)
+        self._left.move_to_end(key)
+        if len(self._left) > self._keys_max:
+            self._left.popitem(last=False)
+        return within
+
+    def _tokens(self, key: str, now: int) -> float:
+        tokens, at = self._left.get(key, (float(self._rate.burst), now))
+        return min(float(self._rate.burst), tokens + max(0, now - at) * self._rate.per_s / 1000)
+
+
+class Limiter:
+    """Both buckets of a handshake: that of the identity in its URL, that of the address it comes from."""
+
+    def __init__(self, identity: Rate, source: Rate, keys_max: int) -> None:
+        self._identities = Buckets(identity, keys_max)
+        self._sources = Buckets(source, keys_max)
+
+    def suspects(self, identity: str, source: str, now: int) -> bool:
+        """Whether so many failed that only what is right passes, and nothing costly is done to find out."""
+        return not (self._identities.has_room(identity, now) and self._sources.has_room(source, now))
+
+    def failed(self, identity: str, source: str, now: int) -> bool:
+        """Count a failure; whether it was within both limits. An empty identity is nobody's: only the source pays."""
+        within = self._sources.take(source, now)
+        return (self._identities.take(identity, now) and within) if identity else within
