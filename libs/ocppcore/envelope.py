@@ -125,8 +125,17 @@ class GatewayLease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     released: bool = False
 
 
+class Asked(NamedTuple):
+    """How a request came over HTTP. `route` is a template, never a path: that may hold an idToken."""
+
+    method: str
+    route: str
+    address: str
+
+
 class Request(NamedTuple):
-    """A write wanted from a service. `id` makes it once-only; `body` is JSON; `actor` says who asked (API key id)."""
+    """A write wanted from a service. `id` makes it once-only; `body` is JSON; `actor` says who asked (an API key's id,
+    or issuer#subject of a token), `asked` how, where it came over HTTP."""
 
     id: str
     type: str
@@ -137,6 +146,7 @@ class Request(NamedTuple):
     actor: str
     fingerprint: str
     traceparent: str
+    asked: Asked | None = None
 
 
 T = TypeVar("T")
@@ -308,6 +318,8 @@ def request_record(request: Request, service: str, partitions: int) -> NewRecord
         headers["actor"] = request.actor
     if request.fingerprint:
         headers["fingerprint"] = request.fingerprint
+    if request.asked:
+        headers["asked"] = " ".join(request.asked)
     return NewRecord(
         topics.requests(service),
         topics.partition_of(request.key, partitions),
@@ -331,8 +343,9 @@ def parse_request(record: Record) -> Request:
             h.get("actor", ""),
             h.get("fingerprint", ""),
             h.get("traceparent", ""),
+            Asked(*h["asked"].split(" ")) if "asked" in h else None,
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise BadRecord(f"{record.topic}/{record.partition}/{record.position}: {error!r}") from error
 
 

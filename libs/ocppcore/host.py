@@ -1,20 +1,24 @@
 """What a process offers to the services that it hosts, and what hosting a service gives: an engine and an API."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
-from ocppcore import topics
+from ocppcore import envelope, topics
 from ocppcore.clock import Clock
 from ocppcore.command_payload import PURPOSE
 from ocppcore.engine.loop import Engine, EngineSettings
+from ocppcore.http import audit
 from ocppcore.http.app import service_app
 from ocppcore.http.auth import Authenticator
 from ocppcore.http.commands import CommandDesk, FindStation, Registered
 from ocppcore.http.commands import router as commands_router
+from ocppcore.http.refusals import Refusals
 from ocppcore.http.requests import Writes
 from ocppcore.log import Log
 from ocppcore.pseudonym import Pseudonyms
@@ -87,12 +91,27 @@ def host(env: Environment, service: Service, routers: Routers, find_station: Fin
         row = (await engine.copies.find([lookup]))[lookup]
         return msgspec.json.decode(row.value, type=Registered) if row and row.value else None
 
+    async def append(request: envelope.Request) -> None:
+        await env.log.append([envelope.request_record(request, service.name, env.settings.partition_count)])
+
+    refusals = Refusals(service.name, append, env.clock)
     desk = CommandDesk(service.name, store, find_station or in_copy, env.pseudonyms, env.outbound_seal)
     app = service_app(
         service.name,
-        [*routers(engine, store, desk), commands_router(desk)],
+        [*routers(engine, store, desk), commands_router(desk), audit.router(store)],
         authenticator=env.authenticator,
         writes=Writes(service.name, engine, env.clock, env.keys.password, env.settings.http_wait_s),
         body_bytes_max=env.settings.http_body_bytes_max,
+        refusals=refusals,
     )
-    return Hosted(service.name, app, engine.run, lambda: engine.ready, engine)
+
+    async def run() -> None:
+        noting = asyncio.create_task(refusals.run(), name=f"{service.name} refusals")
+        try:
+            await engine.run()
+        finally:
+            noting.cancel()
+            with suppress(asyncio.CancelledError):
+                await noting
+
+    return Hosted(service.name, app, run, lambda: engine.ready, engine)

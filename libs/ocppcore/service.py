@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
-from ocppcore.envelope import AdmittedBy, Frame, OutFrame, Receipt, Registration
+from ocppcore.envelope import AdmittedBy, Asked, Frame, OutFrame, Receipt, Registration
 from ocppcore.log import NewRecord
 from ocppcore.rpc import CallError, CallResult
 from ocppcore.store import Delete, Table, Upsert
@@ -99,7 +99,7 @@ class View(Protocol):
 class Context(NamedTuple):
     """What a decision may know beside request and view. `now` is the cell's clock: never earlier than before, ms.
 
-    `payload`: of the CALL, as received (b"" for other inputs).
+    `payload`: of the CALL, as received (b"" for other inputs). `asked`: how a request came over HTTP.
     """
 
     now: int
@@ -114,6 +114,7 @@ class Context(NamedTuple):
     actor: str
     traceparent: str
     payload: bytes
+    asked: Asked | None = None
 
 
 class Put(NamedTuple):

@@ -14,9 +14,11 @@ from ocppcore import topics
 from ocppcore.clock import system_clock
 from ocppcore.contracts.auth import ApiKeyState, Scope
 from ocppcore.engine.loop import Engine
-from ocppcore.envelope import state_record
+from ocppcore.envelope import Request, request_record, state_record
+from ocppcore.http import audit
 from ocppcore.http.app import service_app
 from ocppcore.http.auth import Authenticator, KeyRing, hash_key
+from ocppcore.http.refusals import Refusals
 from ocppcore.http.requests import Writes
 from ocppcore.log import Record, TopicPartition
 from ocppcore.memory import MemoryLog, MemoryStore
@@ -31,12 +33,14 @@ SCOPES: tuple[Scope, ...] = ("viewer", "operator", "admin")
 
 @dataclass
 class Served:
-    """`client` is the admin's; `as_(scope)` another's. `log` and `store` are the service's."""
+    """`client` is the admin's; `as_(scope)` another's. `log` and `store` are the service's. `refusals` are noted when
+    it is told to flush them."""
 
     client: httpx.AsyncClient
     log: MemoryLog
     store: MemoryStore
     clients: Mapping[Scope, httpx.AsyncClient]
+    refusals: Refusals
 
     def as_(self, scope: Scope) -> httpx.AsyncClient:
         return self.clients[scope]
@@ -79,12 +83,18 @@ async def served(service: Service, routers: Callable[[Store], Sequence[APIRouter
         await put_state(log, topics.APIKEYS, scope, state)
     engine = Engine(service, log, store, clock=system_clock, seal=Seal(b"seal", "test"))
     ring = KeyRing(log, PARTITIONS)
+
+    async def append(request: Request) -> None:
+        await log.append([request_record(request, service.name, PARTITIONS)])
+
+    refusals = Refusals(service.name, append, system_clock)
     app = service_app(
         service.name,
-        routers(store),
+        [*routers(store), audit.router(store)],
         authenticator=Authenticator(ring, PASSWORD_KEY),
         writes=Writes(service.name, engine, system_clock, b"secret", 5.0),
         body_bytes_max=1_000_000,
+        refusals=refusals,
     )
     tasks = [asyncio.create_task(engine.run()), asyncio.create_task(ring.run())]
     try:
@@ -97,7 +107,7 @@ async def served(service: Service, routers: Callable[[Store], Sequence[APIRouter
             )
             for scope in SCOPES
         }
-        yield Served(clients["admin"], log, store, clients)
+        yield Served(clients["admin"], log, store, clients, refusals)
     finally:
         for task in tasks:
             task.cancel()

@@ -291,6 +291,7 @@ def _context(work: Work, view: View, clock: int) -> Context:
         actor=item.actor if isinstance(item, Request) else "",
         traceparent=work.record.headers.get("traceparent", ""),
         payload=work.parsed.payload if isinstance(work.parsed, Call) else b"",
+        asked=item.asked if isinstance(item, Request) else None,
     )
 
 

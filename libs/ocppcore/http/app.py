@@ -22,6 +22,7 @@ from ocppcore import telemetry
 from ocppcore.http import problems
 from ocppcore.http.auth import Authenticator, Door, assert_closed, requirements
 from ocppcore.http.body import BodyGuard
+from ocppcore.http.refusals import Noted, Refusals
 from ocppcore.http.requests import Writes, operations
 
 ASSETS: Final = Path(fastapi_offline.__file__).parent / "static"
@@ -53,11 +54,13 @@ def service_app(
     writes: Writes | None,
     body_bytes_max: int,
     description: str = "",
+    refusals: Refusals | None = None,
     state: Mapping[str, Any] | None = None,
 ) -> FastAPI:
     """The API of one service: its routers, `/operations/{id}` (with `writes`), `/openapi.json` and `/docs`.
 
-    Handlers find `state` under its names on `request.app.state`. Raises AssertionError for a route without a scope.
+    Handlers find `state` under its names on `request.app.state`. `refusals` hears of what was turned away. Raises
+    AssertionError for a route without a scope.
     """
     app = FastAPI(
         title=f"CSMS: {service}",
@@ -82,6 +85,9 @@ def service_app(
     app.add_middleware(BodyGuard, bytes_max=body_bytes_max)
     app.add_middleware(Door, authenticator=authenticator, public=public)
     assert_closed(app)
+    if refusals is not None:
+        paths = [str(route.path) for route, _ in requirements(app)]
+        app.add_middleware(Noted, service=service, refusals=refusals, paths=paths)
     return app
 
 

@@ -26,6 +26,7 @@ from ocppcore.contracts.auth import Scope
 from ocppcore.http import problems
 from ocppcore.http.auth import Caller, require
 from ocppcore.http.problems import FieldError, Problem
+from ocppcore.http.refusals import DECIDED, asked
 from ocppcore.service import Operation
 
 WAIT_S_MAX: Final = 60.0
@@ -120,9 +121,16 @@ class Write:
     """One HTTP request that changes something: call it to have the change decided and to answer."""
 
     def __init__(
-        self, writes: Writes, caller: Caller, prefer: Preference, idempotency_key: str, fingerprint: str
+        self,
+        writes: Writes,
+        caller: Caller,
+        prefer: Preference,
+        idempotency_key: str,
+        fingerprint: str,
+        request: Request,
     ) -> None:
         self.caller = caller
+        self._request = request
         self.wait_s = prefer.wait_s
         self._writes = writes
         self._prefer = prefer
@@ -147,7 +155,9 @@ class Write:
             actor=self.caller.id,
             fingerprint=f"{self._fingerprint}/{self._nonce}",
             traceparent=telemetry.current(),
+            asked=asked(self._request, self._writes.service),
         )
+        self._request.scope[DECIDED] = True
         operation = await self._writes.gate.submit(request, wait_s)
         return self._compared(operation) if operation else Outcome(None, first=True)
 
@@ -207,6 +217,7 @@ class Write:
     def _compared(self, operation: Operation) -> Outcome:
         fingerprint, _, nonce = operation.fingerprint.partition("/")
         if fingerprint != self._fingerprint:
+            self._request.scope[DECIDED] = False
             fault = FieldError("header.Idempotency-Key", "was used for another request within the last 24 hours")
             raise Problem(422, f"{fault.field} {fault.detail}", title="Idempotency-Key in use", errors=[fault])
         return Outcome(operation, first=nonce == self._nonce)
@@ -232,7 +243,7 @@ def writing(scope: Scope, *, within: bool = False) -> Any:
         fingerprint = writes.digest(
             b"body", request.method.encode(), url.path.encode(), url.query.encode(), await request.body()
         )
-        return Write(writes, caller, preference(prefer, writes.wait_s), idempotency_key or "", fingerprint)
+        return Write(writes, caller, preference(prefer, writes.wait_s), idempotency_key or "", fingerprint, request)
 
     return Depends(make)
 
