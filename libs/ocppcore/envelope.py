@@ -99,7 +99,7 @@ class ConnectionChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
     What let it in: its `security_profile`; `credential`: the password in force ("current") or the one that is to
     replace it ("next", A01), "" where no password was checked; `certificate_name`: the common name of the client
-    certificate (profile 3).
+    certificate (profile 3); `certificate_expired`: it has, and was admitted all the same (A00.FR.429).
     """
 
     identity: str
@@ -113,6 +113,7 @@ class ConnectionChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     reason: str = ""
     credential: AdmittedBy = ""
     certificate_name: str = ""
+    certificate_expired: bool = False
 
 
 class GatewayLease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

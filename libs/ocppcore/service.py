@@ -61,6 +61,7 @@ class Connection(Aggregate, frozen=True, kw_only=True):
     security_profile: int = 0
     credential: AdmittedBy = ""
     certificate_name: str = ""
+    certificate_expired: bool = False
 
 
 class Operation(Aggregate, frozen=True, kw_only=True):

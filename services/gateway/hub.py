@@ -131,6 +131,7 @@ class Hub:
             security_profile=grant.security_profile,
             credential=grant.by,
             certificate_name=grant.certificate_name,
+            certificate_expired=grant.expired,
         )
         opening = self._opening.setdefault(key, _Opening())
         opening.handshakes += 1

@@ -112,11 +112,12 @@ class World:
         else:
             self._copies[topic, key] = (msgspec.json.encode(value), position)
 
-    def call(self, action: str, payload: Mapping[str, object] | WireModel, *, station: str = "CS-1",
+    def call(self, action: str, payload: Mapping[str, object] | WireModel | bytes, *, station: str = "CS-1",
              epoch: int = 1, actor: str = "") -> Outcome:  # fmt: skip
         """A station sends this CALL; its events are folded."""
         handler = self.service.actions[action]
-        raw = encode(payload) if isinstance(payload, WireModel) else json.dumps(payload).encode()
+        raw = encode(payload) if isinstance(payload, WireModel) else payload
+        raw = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
         request = handler.body(raw)
         key = topics.normalise(station)
         view = self._view(handler.needs(request, key), handler.lookups(request, key))
@@ -140,11 +141,11 @@ class World:
 
     def connect(
         self, station: str = "CS-1", *, epoch: int = 1, connected: bool = True, profile: int = 0,
-        credential: AdmittedBy = "", certificate_name: str = "",
+        credential: AdmittedBy = "", certificate_name: str = "", certificate_expired: bool = False,
     ) -> list[Outcome]:  # fmt: skip
         """The station's newest connection came (or, `connected` False, went); all handlers hear of it.
 
-        `profile` (its security profile), `credential` and `certificate_name`: what let it in.
+        `profile` (its security profile), `credential`, `certificate_name`, `certificate_expired`: what let it in.
         """
         key = topics.normalise(station)
         self._connections[key] = Connection(
@@ -158,6 +159,7 @@ class World:
             security_profile=profile,
             credential=credential,
             certificate_name=certificate_name,
+            certificate_expired=certificate_expired,
         )
         outcomes = []
         for handler in self.service.connections:

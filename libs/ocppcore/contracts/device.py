@@ -213,7 +213,8 @@ class StationBooted(StationEvent, frozen=True, kw_only=True, omit_defaults=True)
     """BootNotification and its answer (B01-B03). `charging_station`: ChargingStationType as JSON, all of it.
 
     `cause` says why it was not accepted: the registry (`boot`), `disabled`, `unregistered`, `password` (it refused a
-    new one, A01.FR.05), or `serialNumber` (not that of its certificate, B01.FR.12). `epoch`: its connection's.
+    new one, A01.FR.05), `certificate` (it has expired, A00.FR.429), or `serialNumber` (not that of its certificate,
+    B01.FR.12). `epoch`: its connection's.
     """
 
     TYPE: ClassVar[str] = "device.StationBooted.v1"

@@ -232,6 +232,7 @@ def _decide_change(service: Service, work: Work, change: ConnectionChange, view:
             security_profile=change.security_profile,
             credential=change.credential,
             certificate_name=change.certificate_name,
+            certificate_expired=change.certificate_expired,
         )
     elif known is not None and known.epoch == change.epoch and known.connected:
         now = msgspec.structs.replace(known, connected=False, at=change.at)

@@ -154,8 +154,12 @@ def boot(reason: str, charging_station: bytes, view: View, context: Context) -> 
     station = station_of(view, context.station)
     state = station.state
     status, cause = _verdict(station)
-    if is_of_another(charging_station, context.connection, context.epoch):
+    connection = context.connection
+    here = connection if connection is not None and connection.epoch == context.epoch else None
+    if is_of_another(charging_station, here):
         status, cause = "Rejected", "serialNumber"
+    elif status == "Accepted" and here is not None and here.certificate_expired:
+        status, cause = "Pending", "certificate"  # A00.FR.429
     configured = state.boot_interval if state else None
     default = HEARTBEAT_INTERVAL_S if status == "Accepted" else RETRY_INTERVAL_S
     booted = StationBooted(
@@ -196,17 +200,17 @@ def connection(view: View, context: Context) -> Outcome:
             certificate_name=now.certificate_name,
         )
         # A station may boot before its connection is known here: the two stand in different topics.
-        wrong = last is not None and last.epoch == now.epoch and is_of_another(last.charging_station, now, now.epoch)
+        wrong = last is not None and last.epoch == now.epoch and is_of_another(last.charging_station, now)
         return Outcome((came,), calls=(close(context, SERIAL_NUMBER_DIFFERS),) if wrong else ())
     return Outcome((StationDisconnected(at=at, station=who, slot=now.slot, epoch=now.epoch),))
 
 
-def is_of_another(charging_station: bytes, connection: Connection | None, epoch: int) -> bool:
+def is_of_another(charging_station: bytes, connection: Connection | None) -> bool:
     """Whether the serial number in a boot message is not the one in the certificate of its connection (B01.FR.11).
 
     A message without a serial number contradicts nothing.
     """
-    if connection is None or connection.epoch != epoch or connection.security_profile != 3:
+    if connection is None or connection.security_profile != 3:
         return False
     said = msgspec.json.decode(charging_station, type=_About).serial_number
     if not said or not connection.certificate_name:

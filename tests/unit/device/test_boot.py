@@ -111,3 +111,65 @@ def test_the_row_shows_the_last_boot() -> None:
     shown = msgspec.json.decode(str(row["last_boot"]))
     assert (shown["at"], shown["status"], shown["reason"]) == ("2023-11-14T22:13:20.000Z", "Accepted", "PowerUp")
     assert shown["chargingStation"] == BOOT["chargingStation"]
+
+
+# With a client certificate (security profile 3)
+
+
+@pytest.mark.requirement("B01.FR.11")
+@pytest.mark.parametrize(
+    ("name", "profile", "said", "accepted"),
+    [
+        ("SN-9", 3, "SN-9", True),
+        ("sn-9", 3, "SN-9", True),
+        ("SN-8", 3, "SN-9", False),
+        ("SN-8", 3, None, True),
+        ("", 3, "SN-9", True),
+        ("SN-8", 2, "SN-9", True),
+    ],
+)
+def test_the_serial_number_is_that_of_the_certificate(
+    name: str, profile: int, said: str | None, accepted: bool
+) -> None:
+    made = world(security_profile=profile)
+    made.connect(epoch=4, profile=profile, certificate_name=name)
+    about = {"model": "M", "vendorName": "V"} | ({"serialNumber": said} if said else {})
+    outcome = made.call("BootNotification", {"reason": "PowerUp", "chargingStation": about}, epoch=4)
+    assert isinstance(outcome.reply, BootNotificationResponse)
+    assert outcome.reply.status == ("Accepted" if accepted else "Rejected")
+    assert [call.kind for call in outcome.calls] == ([] if accepted else ["close"])
+
+
+@pytest.mark.requirement("B01.FR.12")
+def test_another_serial_number_closes_the_connection() -> None:
+    made = world(security_profile=3)
+    made.connect(epoch=4, profile=3, certificate_name="SN-1")
+    outcome = made.call("BootNotification", BOOT, epoch=4)
+    (close,) = outcome.calls
+    assert (close.kind, close.station, close.slot, close.epoch) == ("close", "cs-1", 0, 4)
+    assert close.frame == b"the serial number is not that of the certificate"
+    event = outcome.events[0]
+    assert isinstance(event, StationBooted)
+    assert (event.status, event.cause) == ("Rejected", "serialNumber")
+
+
+@pytest.mark.requirement("B01.FR.12")
+def test_a_boot_that_is_read_before_its_connection_is_judged_when_that_is_known() -> None:
+    made = world(security_profile=3)
+    made.call("BootNotification", BOOT, epoch=4)
+    calls = [call for outcome in made.connect(epoch=4, profile=3, certificate_name="SN-1") for call in outcome.calls]
+    assert [(call.kind, call.epoch) for call in calls] == [("close", 4)]
+    assert [o.calls for o in made.connect(epoch=5, profile=3, certificate_name="SN-1")] == [(), (), ()], "not its boot"
+
+
+def test_an_expired_certificate_is_pending_at_best() -> None:
+    for boot, status in (("accepted", "Pending"), ("rejected", "Rejected")):
+        made = world(security_profile=3, boot=boot, allow_expired_certificate=True)
+        made.connect(epoch=4, profile=3, certificate_name="SN-9", certificate_expired=True)
+        outcome = made.call("BootNotification", BOOT, epoch=4)
+        assert isinstance(outcome.reply, BootNotificationResponse)
+        assert outcome.reply.status == status
+        made.connect(epoch=5, profile=3, certificate_name="SN-9")
+        again = made.call("BootNotification", BOOT, epoch=5)
+        assert isinstance(again.reply, BootNotificationResponse)
+        assert again.reply.status == ("Accepted" if boot == "accepted" else "Rejected")

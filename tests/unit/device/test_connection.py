@@ -62,6 +62,14 @@ def test_connecting_and_going_are_events_and_shown() -> None:
     assert msgspec.json.decode(str(row["connection"]))["since"] == "2023-11-14T22:13:21.000Z"
 
 
+def test_what_let_a_station_in_is_in_the_event() -> None:
+    made = world()
+    made.connect(epoch=5, profile=3, certificate_name="SN-9")
+    event = made.events[-1]
+    assert isinstance(event, StationConnected)
+    assert (event.security_profile, event.credential, event.certificate_name) == (3, "", "SN-9")
+
+
 def test_the_same_news_twice_is_one_event() -> None:
     made = world()
     made.connect(epoch=5)
