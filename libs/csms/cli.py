@@ -81,6 +81,8 @@ async def _serve(settings: BaseServiceSettings, name: str) -> None:
     if name == houses.GATEWAY:
         ports = read(GatewaySettings)
         check_port(ports.ocpp_host, ports.ocpp_port, "CSMS_OCPP_PORT")
+        if ports.ocpp_tls_certs:
+            check_port(ports.ocpp_host, ports.ocpp_tls_port, "CSMS_OCPP_TLS_PORT")
     check_port(settings.http_host, settings.http_port, "CSMS_HTTP_PORT")
     admin = admin_key(settings) if settings.admin_key is not None else None
     async with open_process([name], settings, embedded=False, admin=admin) as process:

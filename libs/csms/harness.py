@@ -155,7 +155,8 @@ class Program:
 class System:
     """A system and how to reach it. `environment`: what its processes see, and tools that run beside it.
 
-    `addresses`: the HTTP API of each service; `gateways`: where stations connect, one URL per gateway.
+    `addresses`: the HTTP API of each service; `gateways`: where stations connect, one URL per gateway; `secured`: the
+    same with TLS, where `CSMS_OCPP_TLS_CERTS` is among the settings.
     """
 
     directory: Path
@@ -164,6 +165,7 @@ class System:
     programs: Mapping[str, Program]
     addresses: Mapping[str, str]
     gateways: Sequence[str]
+    secured: Sequence[str] = ()
 
     async def start(self) -> None:
         """Start what does not run, and wait until all of it serves."""
@@ -250,9 +252,10 @@ class Routed(httpx.AsyncBaseTransport):
 
 def embedded(directory: Path, *, prefix: tuple[str, ...] = (), **settings: str) -> System:
     """`csms up` with its data and output in this directory; `prefix`: a command that runs it."""
-    http, ocpp = free_ports(2)
+    http, ocpp, tls = free_ports(3)
     environment = _environment(directory, **settings) | {
         "CSMS_DATA": str(directory / "data"), "CSMS_HTTP_PORT": str(http), "CSMS_OCPP_PORT": str(ocpp),
+        "CSMS_OCPP_TLS_PORT": str(tls),
     }  # fmt: skip
     program = Program("up", ("up",), environment, directory / "up.log", http, prefix)
     address = f"http://{HOST}:{http}"
@@ -263,6 +266,7 @@ def embedded(directory: Path, *, prefix: tuple[str, ...] = (), **settings: str) 
         {"up": program},
         dict.fromkeys((*HOSTS, GATEWAY), address),
         [f"ws://{HOST}:{ocpp}/ocpp"],
+        [f"wss://{HOST}:{tls}/ocpp"] if "CSMS_OCPP_TLS_CERTS" in settings else [],
     )
 
 
@@ -277,17 +281,20 @@ def on_kafka(
     programs: dict[str, Program] = {}
     addresses: dict[str, str] = {}
     gateways: list[str] = []
+    secured: list[str] = []
     for service in (*HOSTS, GATEWAY):
         for number in range((replicas or {}).get(service, 1)):
             name = service if number == 0 else f"{service}-{number + 1}"
-            http, ocpp = free_ports(2)
+            http, ocpp, tls = free_ports(3)
             own = {"CSMS_HTTP_PORT": str(http)}
             if service == GATEWAY:
-                own["CSMS_OCPP_PORT"] = str(ocpp)
+                own |= {"CSMS_OCPP_PORT": str(ocpp), "CSMS_OCPP_TLS_PORT": str(tls)}
                 gateways.append(f"ws://{HOST}:{ocpp}/ocpp")
+                if "CSMS_OCPP_TLS_CERTS" in settings:
+                    secured.append(f"wss://{HOST}:{tls}/ocpp")
             programs[name] = Program(name, (service,), environment | own, directory / f"{name}.log", http)
             addresses.setdefault(service, f"http://{HOST}:{http}")
-    return System(directory, environment["CSMS_ADMIN_KEY"], environment, programs, addresses, gateways)
+    return System(directory, environment["CSMS_ADMIN_KEY"], environment, programs, addresses, gateways, secured)
 
 
 def _environment(directory: Path, **settings: str) -> dict[str, str]:

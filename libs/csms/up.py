@@ -20,6 +20,8 @@ async def up(settings: BaseServiceSettings, console: Console) -> None:
     """Run everything until SIGINT or SIGTERM. Raises PortTaken before anything is started."""
     ports = read(GatewaySettings)
     check_port(ports.ocpp_host, ports.ocpp_port, "CSMS_OCPP_PORT")
+    if ports.ocpp_tls_certs:
+        check_port(ports.ocpp_host, ports.ocpp_tls_port, "CSMS_OCPP_TLS_PORT")
     check_port(settings.http_host, settings.http_port, "CSMS_HTTP_PORT")
     began = time.monotonic()
     admin = admin_key(settings)
@@ -55,6 +57,8 @@ async def _greet(
     api = f"http://{host}:{settings.http_port}"
     where = Table.grid(padding=(0, 2))
     where.add_row("Stations connect to", f"ws://{_shown(ports.ocpp_host)}:{ports.ocpp_port}/ocpp/[i]STATION-ID[/i]")
+    if ports.ocpp_tls_certs:
+        where.add_row("With TLS", f"wss://{_shown(ports.ocpp_host)}:{ports.ocpp_tls_port}/ocpp/[i]STATION-ID[/i]")
     where.add_row("APIs", "  ".join(f"{api}/{name}" for name in houses.NAMES[:2]) + "  ...")
     where.add_row("API documentation", f"{api}/device/docs  (auth, transactions, smartcharging, gateway likewise)")
     where.add_row("Health, metrics", f"{api}/readyz  {api}/metrics")

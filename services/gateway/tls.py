@@ -138,6 +138,8 @@ class Tls:
 
     def _path_again(self, tls: ssl.SSLObject) -> list[x509.Certificate]:
         """The path of a resumed session (TLS 1.2), which was verified when it began, under this very context."""
+        if not tls.getpeercert(binary_form=True):
+            return []
         shown = list(map(_parsed, unverified_chain(tls)))
         path, issuers = shown[:1], [*shown[1:], *self._loaded.authorities]
         issuers += [x509.load_pem_x509_certificate(pem.encode()) for pem in self.authorities.trusted]

@@ -106,15 +106,13 @@ class TlsSocket(asyncio.Protocol, asyncio.Transport):
         """Hand on what is whole, until the other side has to send more, or we are to read no more."""
         try:
             while not (self._paused or self._said_all or self._tcp is None):
-                data = self.tls.read(RECORD_BYTES_MAX)
-                if not data:
-                    break
-                upper.data_received(data)
+                if data := self.tls.read(RECORD_BYTES_MAX):
+                    upper.data_received(data)
+                else:
+                    upper.eof_received()  # the other side has said its good-bye
+                    self.close()
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:
-            upper.eof_received()
-            self.close()
         except ssl.SSLError:
             self.abort()
         self._flush()

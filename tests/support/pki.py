@@ -1,102 +1,131 @@
-"""Keys, certificate requests and authorities for tests."""
+"""Authorities and certificates for tests: made in memory, written as PEM where a program wants files."""
 
 import datetime
-from collections.abc import Sequence
-from functools import cache
+import ssl
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+DAY = datetime.timedelta(days=1)
+Kind = Literal["EC", "RSA"]
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
-def key() -> ec.EllipticCurvePrivateKey:
-    """A new one, P-256."""
+def new_key(kind: Kind = "EC", bits: int = 2048) -> Key:
+    if kind == "RSA":
+        return rsa.generate_private_key(65537, bits)
     return ec.generate_private_key(ec.SECP256R1())
 
 
-@cache
-def rsa_key(bits: int = 2048, exponent: int = 65537) -> rsa.RSAPrivateKey:
-    """Slow to make: one for all tests."""
-    return rsa.generate_private_key(exponent, bits)
+def name(common_name: str, organization: str | None) -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+    if organization is not None:
+        parts.append(x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
+    return x509.Name(parts)
 
 
-def name(common_name: str | None, organization: str | None = None) -> x509.Name:
-    parts = ((NameOID.ORGANIZATION_NAME, organization), (NameOID.COMMON_NAME, common_name))
-    return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts if value is not None])
+@dataclass(frozen=True)
+class Certified:
+    """A certificate with its key and the ones above it, the root left out where it is not the certificate itself."""
 
-
-def request(
-    common_name: str | None,
-    organization: str | None = None,
-    holder: Key | None = None,
-    digest: hashes.SHA224 | hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None = None,
-) -> x509.CertificateSigningRequest:
-    builder = x509.CertificateSigningRequestBuilder().subject_name(name(common_name, organization))
-    return builder.sign(holder or key(), digest or hashes.SHA256())
-
-
-def csr(common_name: str | None, organization: str | None = None, holder: Key | None = None) -> str:
-    """In PEM."""
-    return pem(request(common_name, organization, holder))
-
-
-def pem(thing: x509.Certificate | x509.CertificateSigningRequest) -> str:
-    return thing.public_bytes(serialization.Encoding.PEM).decode()
-
-
-def secret_pem(holder: Key) -> str:
-    return holder.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-
-
-class Ca:
-    """A certificate authority; `of`: the one that certified it."""
-
-    def __init__(self, common_name: str, of: "Ca | None" = None, days: int = 3650) -> None:
-        self.key = key()
-        self.name = name(common_name, "Test")
-        self.of = of
-        signer = of or self
-        self.certificate = _sign(
-            self.name, self.key.public_key(), signer.name, signer.key, days,
-            [x509.BasicConstraints(ca=True, path_length=None)],
-        )  # fmt: skip
+    certificate: x509.Certificate
+    key: Key
+    above: "tuple[x509.Certificate, ...]" = ()
 
     def issue(
         self,
-        request: x509.CertificateSigningRequest,
+        common_name: str = "CS1",
+        organization: str | None = "Operator",
         *,
-        subject: x509.Name | None = None,
-        days: int = 365,
-        extensions: Sequence[x509.ExtensionType] = (),
-    ) -> x509.Certificate:
-        made = extensions or [x509.BasicConstraints(ca=False, path_length=None)]
-        return _sign(subject or request.subject, request.public_key(), self.name, self.key, days, made)
+        kind: Kind = "EC",
+        bits: int = 2048,
+        ca: bool = False,
+        days: tuple[float, float] = (-1, 30),
+        host: str | None = None,
+        key: Key | None = None,
+    ) -> "Certified":
+        """A certificate below this one. `days`: from when until when, counted from now."""
+        own = key or new_key(kind, bits)
+        builder = _builder(name(common_name, organization), own, ca, days).issuer_name(self.certificate.subject)
+        if host is not None:
+            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        signed = builder.sign(self.key, hashes.SHA256())
+        is_root = self.certificate.issuer == self.certificate.subject
+        return Certified(signed, own, () if is_root else (self.certificate, *self.above))
+
+    def crl(self, *revoked: "Certified", days: tuple[float, float] = (-1, 30)) -> bytes:
+        """A list of revoked certificates, PEM."""
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.certificate.subject)
+            .last_update(NOW + days[0] * DAY)
+            .next_update(NOW + days[1] * DAY)
+        )
+        for one in revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number)
+            builder = builder.add_revoked_certificate(entry.revocation_date(NOW - DAY).build())
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
     @property
-    def chain(self) -> list[x509.Certificate]:
-        """Itself, and those above it."""
-        return [self.certificate, *(self.of.chain if self.of else [])]
+    def pem(self) -> bytes:
+        """The certificate and what is above it."""
+        return b"".join(one.public_bytes(Encoding.PEM) for one in (self.certificate, *self.above))
+
+    @property
+    def key_pem(self) -> bytes:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    def write(self, folder: Path, file: str) -> tuple[Path, Path]:
+        """FILE.pem and FILE.key."""
+        chain, key = folder / f"{file}.pem", folder / f"{file}.key"
+        chain.write_bytes(self.pem)
+        key.write_bytes(self.key_pem)
+        return chain, key
+
+    def alone(self) -> "Certified":
+        """Without what is above it: the other side has to know that."""
+        return replace(self, above=())
 
 
-def _sign(
-    subject: x509.Name, holder: object, issuer: x509.Name, signer: ec.EllipticCurvePrivateKey, days: int,
-    extensions: Sequence[x509.ExtensionType],
-) -> x509.Certificate:  # fmt: skip
-    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    builder = (
+def authority(common_name: str = "Root", kind: Kind = "EC") -> Certified:
+    key = new_key(kind)
+    subject = name(common_name, "Operator")
+    certificate = _builder(subject, key, True, (-1, 30)).issuer_name(subject).sign(key, hashes.SHA256())
+    return Certified(certificate, key)
+
+
+def _builder(subject: x509.Name, key: Key, ca: bool, days: tuple[float, float]) -> x509.CertificateBuilder:
+    return (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(holder)  # type: ignore[arg-type]
+        .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=400))
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_before(NOW + days[0] * DAY)
+        .not_valid_after(NOW + days[1] * DAY)
+        .add_extension(x509.BasicConstraints(ca, None), critical=True)
     )
-    for extension in extensions:
-        builder = builder.add_extension(extension, critical=True)
-    return builder.sign(signer, hashes.SHA256())
+
+
+def client_context(
+    trust: bytes, own: Certified | None, folder: Path, *, version: ssl.TLSVersion | None = None, suite: str = "",
+    **options: Any,
+) -> ssl.SSLContext:  # fmt: skip
+    """A station's side of TLS: it checks the CSMS's certificate, and shows `own`. `version`: that and no other."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=trust.decode())
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    if suite:
+        context.set_ciphers(suite)
+    if own is not None:
+        context.load_cert_chain(*own.write(folder, f"client-{own.certificate.serial_number:x}"))
+    for option, value in options.items():
+        setattr(context, option, value)
+    return context
