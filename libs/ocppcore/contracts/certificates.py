@@ -59,6 +59,8 @@ class SigningResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 class RenewCertificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Have a station ask for a new certificate (A02); key = station. `wait_ms`: for the whole of it.
 
+    `identity`: its id as it was registered, "" where that is the same.
+
     `evse_id`: whose SECC, for a V2GCertificate of a station that has several.
     """
 
@@ -68,6 +70,7 @@ class RenewCertificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     certificate_type: CertificateUse
     wait_ms: int
     evse_id: int | None = None
+    identity: str = ""
 
 
 class RevokeCertificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -42,6 +42,7 @@ CERTIFICATES = Table(
     {
         "fingerprint": "text",
         "station": "text",
+        "identity": "text",
         "type": "text",
         "serial_number": "text",
         "subject": "text",
@@ -58,7 +59,7 @@ CERTIFICATES = Table(
     key=("fingerprint",),
     indexes=(("station",), ("state",), ("not_after",), ("issuer_fingerprint", "state")),
 )
-"""`station`: normalised; `type`: what the station asked for, "" for both uses."""
+"""`station`: normalised, `identity`: as it is spelled; `type`: what the station asked for, "" for both uses."""
 
 CHAINS = Table("certificate_chains", {"fingerprint": "text", "chain": "text"}, key=("fingerprint",))
 """`chain`: PEM, leaf first, without the root."""
@@ -69,6 +70,7 @@ class Certificate(Aggregate, frozen=True, kw_only=True):
 
     KIND: ClassVar[str] = "Certificate"
     station: str
+    identity: str
     fingerprint: str
     type: str
     serial_number: str
@@ -163,6 +165,7 @@ def evolve_issued(event: CertificateIssued, _: View) -> Iterable[Put | Timer]:
     state: CertificateState = "superseded" if event.superseded else "issued"
     made = Certificate(
         station=event.subject(),
+        identity=event.station,
         fingerprint=event.fingerprint,
         type=event.certificate_type,
         serial_number=event.serial_number,
@@ -268,8 +271,9 @@ def project_expired(event: CertificateExpired, view: View) -> Iterable[Upsert]:
 def row(certificate: Certificate) -> Upsert:
     one = certificate
     values = (
-        one.fingerprint, one.station, one.type, one.serial_number, one.subject, one.issuer, one.issuer_fingerprint,
-        one.state, one.not_before, one.not_after, one.issued_at, one.at, one.request_id, one.reason,
+        one.fingerprint, one.station, one.identity, one.type, one.serial_number, one.subject, one.issuer,
+        one.issuer_fingerprint, one.state, one.not_before, one.not_after, one.issued_at, one.at, one.request_id,
+        one.reason,
     )  # fmt: skip
     return Upsert(CERTIFICATES, values)
 

@@ -22,6 +22,7 @@ from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.service import NOTHING, Aggregate, Context, Drop, Event, Follow, Need, Outcome, Put, Result, Timer, View
 from ocppcore.store import Table, Upsert
+from ocppcore.wire import load_json
 from services.auth.domain.token import problem
 
 WAIT: Final = "certificate-renewal"
@@ -39,6 +40,7 @@ RENEWALS = Table(
     {
         "operation_id": "text",
         "station": "text",
+        "identity": "text",
         "type": "text",
         "state": "text",
         "command_id": "text",
@@ -93,7 +95,7 @@ def ask(body: RenewCertificate, view: View, context: Context) -> Outcome:
         return Outcome(result=problem(409, "Already asked", "a renewal of this certificate is under way"))
     asked = CertificateRenewalAsked(
         at=context.now,
-        station=context.station,
+        station=body.identity or context.identity,
         operation_id=body.operation_id,
         command_id=body.command_id,
         certificate_type=body.certificate_type,
@@ -110,10 +112,10 @@ def triggered(body: Ended, view: View, context: Context) -> Outcome:
     if renewal is None or renewal.state != "asked" or renewal.asked.command_id != body.command_id:
         return NOTHING
     if body.status != "answered":
-        error = msgspec.json.decode(body.error)
+        error = load_json(body.error)
         detail = f": {error.get('description') or error.get('code')}" if isinstance(error, dict) else ""
         return Outcome(tuple(moved(renewal, context, "failed", reason=f"TriggerMessage: {body.status}{detail}")))
-    status = msgspec.json.decode(body.response).get("status")
+    status = load_json(body.response).get("status")
     if status == "Accepted":
         return Outcome(tuple(moved(renewal, context, "triggered")))
     return Outcome(tuple(moved(renewal, context, "rejected", reason=f"TriggerMessage: {status}")))
@@ -151,8 +153,11 @@ def moved(
     fingerprint: str = "",
     reason: str = "",
 ) -> Iterable[Event]:
-    """It moved on; nothing when there is none, or it was there already."""
-    if renewal is None or (state in MOVING and _ORDER.index(state) <= _ORDER.index(renewal.state)):
+    """It moved on; nothing when there is none, or it was there already. Another request takes over from the first."""
+    if renewal is None:
+        return
+    there = state in MOVING and _ORDER.index(state) <= _ORDER.index(renewal.state)
+    if there and request_id in ("", renewal.request_id):
         return
     yield CertificateRenewalMoved(
         at=context.now,
@@ -207,8 +212,8 @@ def _row(
     asked: CertificateRenewalAsked, state: RenewalState, at: int, fingerprint: str = "", reason: str = ""
 ) -> Upsert:
     values = (
-        asked.operation_id, asked.subject(), asked.certificate_type, state, asked.command_id, asked.evse_id,
-        fingerprint or None, reason or None, asked.at, at, asked.actor,
+        asked.operation_id, asked.subject(), asked.station, asked.certificate_type, state, asked.command_id,
+        asked.evse_id, fingerprint or None, reason or None, asked.at, at, asked.actor,
     )  # fmt: skip
     return Upsert(RENEWALS, values)
 
@@ -224,6 +229,7 @@ def derive_asked(event: CertificateRenewalAsked, follow: Follow) -> Iterable[New
         payload=msgspec.Raw(msgspec.json.encode(payload)),
         reply_service="auth",
         reference=REFERENCE + renewal_key(event.subject(), event.certificate_type),
+        identity=event.station,
     )
     asked = Request(
         follow.id, ASK, event.subject(), msgspec.json.encode(wanted), event.at, "/auth", event.actor, "", ""

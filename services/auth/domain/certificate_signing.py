@@ -32,6 +32,7 @@ from ocppcore.contracts.certificates import (
 from ocppcore.contracts.device import StationState
 from ocppcore.service import NOTHING, Aggregate, Context, Event, Lookup, Need, Outcome, Put, Timer, View
 from ocppcore.store import Upsert
+from ocppcore.wire import load_json
 from services.auth.domain import certificate_renewal as renewal
 from services.auth.domain.certificate import Certificate, certificate_key, moved, row, use_of
 from services.auth.domain.csr import Csr, CsrRefused, judge
@@ -72,6 +73,7 @@ class Signing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     answered), `unsent` (to be sent again). `done`: attempts or sends so far."""
 
     request_id: str
+    identity: str
     csr: str
     digest: str
     certificate_type: str
@@ -234,7 +236,7 @@ class SigningDesk:
             return self._unsigned(signing, body, view, context)
         issued = CertificateIssued(
             at=context.now,
-            station=context.identity,
+            station=signing.identity if signing else context.identity,
             request_id=body.request_id,
             certificate_type=signing.certificate_type if signing else "",
             fingerprint=body.fingerprint,
@@ -300,6 +302,7 @@ class SigningDesk:
             msgspec.json.encode(payload),
             queue_for_ms=self.rules.send_within_ms,
             reference=REFERENCE + signing.request_id,
+            identity=signing.identity,
         )
         asked = commands("auth").ask(ask, view, context)
         sent = CertificateSent(
@@ -322,7 +325,7 @@ class SigningDesk:
             return self._undelivered(signing, body, view, context)
         about = {"fingerprint": signing.fingerprint}
         wanted = renewal.of_request(view, context.station, signing.request_id)
-        answer = msgspec.json.decode(body.response)
+        answer = load_json(body.response)
         if answer.get("status") == "Accepted":
             before = signings.current.get(signing.slot, "")
             accepted = CertificateAccepted(
@@ -348,7 +351,7 @@ class SigningDesk:
 
     def _undelivered(self, signing: Signing, body: Ended, view: View, context: Context) -> Outcome:
         again = body.status != "expired" and signing.done < self.rules.sends
-        error = msgspec.json.decode(body.error)
+        error = load_json(body.error)
         detail = f": {error.get('code')} {error.get('description')}" if isinstance(error, dict) else ""
         reason = f"CertificateSigned: {body.status}{detail}"[:REASON_CHARACTERS_MAX]
         failed = CertificateSendingFailed(
@@ -377,7 +380,7 @@ class SigningDesk:
             return self._send(signing, view, context)
         started = CertificateSigningStarted(
             at=context.now,
-            station=context.identity,
+            station=signing.identity,
             request_id=signing.request_id,
             attempt=signing.done + 1,
             csr=signing.csr,
@@ -388,7 +391,7 @@ class SigningDesk:
         return Outcome((started,))
 
 
-def _ask(command_id: str, payload: bytes, *, queue_for_ms: int = 0, reference: str = "") -> Ask:
+def _ask(command_id: str, payload: bytes, *, queue_for_ms: int = 0, reference: str = "", identity: str = "") -> Ask:
     return Ask(
         command_id=command_id,
         action="CertificateSigned",
@@ -396,6 +399,7 @@ def _ask(command_id: str, payload: bytes, *, queue_for_ms: int = 0, reference: s
         queue_for_ms=queue_for_ms,
         reply_service="auth",
         reference=reference,
+        identity=identity,
     )
 
 
@@ -462,6 +466,7 @@ def evolve_started(event: CertificateSigningStarted, view: View) -> Iterable[Put
         return
     started = Signing(
         request_id=event.request_id,
+        identity=event.station,
         csr=event.csr,
         digest=event.digest,
         certificate_type=event.certificate_type,

@@ -27,8 +27,8 @@ from services.auth.certificates import Certificates
 from services.auth.domain.authority import LOCAL, AuthorityKeys
 from services.auth.domain.certificate_signing import Rules
 from services.auth.service import parts
+from tests.support.csrs import csr
 from tests.support.given import World
-from tests.support.pki import csr
 
 STATION = "CS-1"
 KEY = "cs-1"

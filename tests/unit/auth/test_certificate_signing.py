@@ -19,7 +19,7 @@ from ocppcore.v201 import SignCertificateResponse
 from services.auth.authority.port import AuthorityFailed, Wanted
 from services.auth.domain.certificate import CERTIFICATES, CHAINS
 from services.auth.domain.certificate_signing import AGAIN, Signings
-from tests.support.pki import Ca, csr, key, pem, request
+from tests.support.csrs import Ca, csr, key, pem, request
 from tests.unit.auth.signing_rig import KEY, ORGANIZATION, STATION, Rig
 
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from services.auth.domain.csr import Csr, CsrRefused, judge
-from tests.support.pki import csr, name, pem, request, rsa_key
+from tests.support.csrs import csr, name, pem, request, rsa_key
 
 
 def judged(text: str, organization: str = "Operator") -> Csr:
