@@ -2,6 +2,9 @@
 
 Records follow the CloudEvents Kafka binding, binary mode: attributes are headers (`ce_*`), the value is the payload:
 a frame exactly as received or sent, or JSON. Times inside headers are RFC 3339, inside these types ms since 1970.
+
+Frames are most of all records, and each header of one is written, sent, stored and read: so station, epoch and number
+stand in `ce_id`, slot and claim in `ce_source`, and nowhere else.
 """
 
 from collections.abc import Mapping
@@ -171,21 +174,21 @@ def _trace(headers: dict[str, str], traceparent: str) -> dict[str, str]:
 
 
 def frame_record(frame: Frame, service: str, partitions: int) -> NewRecord:
-    """The record of a received frame on the topic of the service that owns it."""
+    """The record of a received frame on the topic of the service that owns it.
+
+    `ce_id` is `station/epoch/n`, `ce_source` is `/gateway/slot/claim`; `kind` is left out of a CALL.
+    """
     headers = _ce(
         f"{frame.station}/{frame.epoch}/{frame.n}",
         FRAME,
-        f"/gateway/{frame.slot}",
+        f"/gateway/{frame.slot}/{frame.claim}",
         frame.identity,
         frame.received_at,
     )
-    headers["slot"] = str(frame.slot)
-    headers["epoch"] = str(frame.epoch)
-    headers["claim"] = str(frame.claim)
-    headers["n"] = str(frame.n)
     headers["subprotocol"] = frame.subprotocol
-    headers["kind"] = frame.kind
     headers["message_id"] = frame.message_id
+    if frame.kind != "call":
+        headers["kind"] = frame.kind
     if frame.action:
         headers["action"] = frame.action
     if frame.refused:
@@ -238,32 +241,34 @@ def parse_frame(record: Record) -> Frame | Receipt:
                 record.value.decode(),
                 h.get("traceparent", ""),
             )
+        _, epoch, n = h["ce_id"].rsplit("/", 2)
+        _, _, slot, claim = h["ce_source"].split("/")
         return Frame(
             record.key,
             h["ce_subject"],
-            int(h["slot"]),
-            int(h["epoch"]),
-            int(h["n"]),
+            int(slot),
+            int(epoch),
+            int(n),
             h["subprotocol"],
             from_rfc3339(h["ce_time"]),
-            h["kind"],  # type: ignore[arg-type]
+            h.get("kind", "call"),  # type: ignore[arg-type]
             h["message_id"],
             h.get("action", ""),
             h.get("refused", ""),
             record.value,
             h.get("traceparent", ""),
-            int(h.get("claim", "0")),
+            int(claim),
         )
     except (KeyError, ValueError) as error:
         raise BadRecord(f"{record.topic}/{record.partition}/{record.position}: {error!r}") from error
 
 
 def outbound_record(out: OutFrame, service: str, at: int) -> NewRecord:
-    """The record of a frame for a station; its partition is the gateway's slot."""
+    """The record of a frame for a station; its partition is the gateway's slot.
+
+    `ce_id` is `station/epoch/message id/kind`; a message id may have slashes of its own.
+    """
     headers = _ce(f"{out.station}/{out.epoch}/{out.message_id}/{out.kind}", OUTBOUND, f"/{service}", out.station, at)
-    headers["epoch"] = str(out.epoch)
-    headers["kind"] = out.kind
-    headers["message_id"] = out.message_id
     headers["action"] = out.action
     if out.timeout_ms:
         headers["timeout_ms"] = str(out.timeout_ms)
@@ -278,12 +283,14 @@ def parse_outbound(record: Record) -> OutFrame:
     """A record of the outbound topic; BadRecord if it is none."""
     h = record.headers
     try:
+        _, epoch, rest = h["ce_id"].split("/", 2)
+        message_id, _, kind = rest.rpartition("/")
         return OutFrame(
             record.key,
             record.partition,
-            int(h["epoch"]),
-            h["kind"],  # type: ignore[arg-type]
-            h["message_id"],
+            int(epoch),
+            kind,  # type: ignore[arg-type]
+            message_id,
             h["action"],
             record.value,
             int(h.get("timeout_ms", "0")),

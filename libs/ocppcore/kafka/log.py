@@ -96,9 +96,7 @@ class KafkaLog(Log):
         return await self._appender.append([self._entry(record, record.headers, None) for record in records])
 
     async def publish(self, records: Sequence[StreamRecord]) -> None:
-        await self._appender.append(
-            [self._entry(record, {**record.headers, NUMBER: str(record.number)}, record.number) for record in records]
-        )
+        await self._appender.append([self._entry(record, record.headers, record.number) for record in records])
 
     async def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         return await self._offsets(partitions, "end_offsets")
@@ -130,9 +128,10 @@ class KafkaLog(Log):
     def _entry(self, record: NewRecord | StreamRecord, headers: Headers, number: int | None) -> Entry:
         key = record.key.encode()
         encoded = [(name, text.encode()) for name, text in headers.items()]
+        if number is not None:
+            encoded.append((NUMBER, str(number).encode()))
         size = RECORD_OVERHEAD_BYTES + len(key) + len(record.value)
-        for name, value in encoded:
-            size += len(name) + len(value)
+        size += sum(map(len, headers)) + sum(map(len, headers.values()))
         if size > self._record_bytes_max:
             raise RecordTooLarge(f"{record.topic}: {size} bytes, the limit is {self._record_bytes_max}")
         partition = TopicPartition(self._prefix + record.topic, record.partition)

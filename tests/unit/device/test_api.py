@@ -8,7 +8,7 @@ import pytest
 
 from ocppcore import credentials, topics
 from ocppcore.clock import system_clock
-from ocppcore.envelope import ConnectionChange, Frame, connection_record, frame_record
+from ocppcore.envelope import ConnectionChange, Frame, connection_record, frame_record, parse_outbound
 from ocppcore.log import TopicPartition
 from services.device.api import router
 from services.device.service import build
@@ -34,7 +34,7 @@ async def say(api: Served, n: int, action: str, payload: object) -> None:
     reader.assign({TopicPartition(topics.OUTBOUND, 1): 0})
     answered: set[str] = set()
     while f"m{n}" not in answered:
-        answered |= {record.headers["message_id"] for record in await reader.fetch(100, 5)}
+        answered |= {parse_outbound(record).message_id for record in await reader.fetch(100, 5)}
 
 
 async def test_a_station_is_registered_with_a_password_shown_once(api: Served) -> None:
@@ -242,3 +242,13 @@ async def test_what_the_station_says_is_shown(api: Served) -> None:
     assert [one["status"] for one in rest["items"]] == ["Available"]
     only = (await api.client.get("/stations/CS-1/status-history", params={"evseId": 2})).json()
     assert [one["status"] for one in only["items"]] == ["Faulted"]
+
+
+async def test_a_number_beyond_a_double_in_a_boot_is_no_hindrance(api: Served) -> None:
+    await api.client.post("/stations", json={"id": "CS-1"})
+    custom = {"vendorId": "v", "big": msgspec.Raw(b"1e999"), "small": 1.5}
+    station = {"model": "M", "vendorName": "V", "customData": custom}
+    await say(api, 0, "BootNotification", {"reason": "PowerUp", "chargingStation": station})
+    shown = await api.client.get("/stations/CS-1")
+    assert shown.status_code == 200, shown.text
+    assert shown.json()["lastBoot"]["chargingStation"]["customData"] == {"vendorId": "v", "big": None, "small": 1.5}
