@@ -64,9 +64,9 @@ async def open_log(settings: BaseServiceSettings, dsn: str) -> AsyncIterator[Log
     log: Log
     if settings.log == "kafka":
         log = kafka = KafkaLog(settings.kafka_bootstrap_servers, settings.namespace)
-        declared = kafka.declare(counts, compacted=topics.COMPACTED, retention_days=topics.RETENTION_DAYS)
+        declared = kafka.declare(counts, compacted=topics.COMPACTED, retention_days=settings.retention_days)
     else:
-        log = await PostgresLog.open(dsn, settings.namespace)  # it knows the retention of its topics
+        log = await PostgresLog.open(dsn, settings.namespace, retention_days=settings.retention_days)
         declared = log.declare(counts, compacted=topics.COMPACTED)
     try:
         await declared
@@ -234,7 +234,9 @@ async def open_process(
 
         def store(service: str) -> Store:
             if service not in stores:
-                stores[service] = PostgresStore(dsn, service, settings.namespace)
+                stores[service] = PostgresStore(
+                    dsn, service, settings.namespace, retention_days=settings.retention_days
+                )
             return stores[service]
 
         tokens = oidc.Tokens(rules) if rules else None

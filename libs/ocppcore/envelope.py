@@ -377,3 +377,20 @@ def state_record(
         msgspec.json.encode(value),
         _ce(id_, type_, source, key, at),
     )
+
+
+class _State(msgspec.Struct):
+    deleted: bool = False
+
+
+_state = msgspec.json.Decoder(_State)
+
+
+def is_deletion(value: bytes) -> bool:
+    """Whether a record of a compacted topic says that its key is gone: `deleted: true`, or Kafka's tombstone."""
+    if not value:
+        return True
+    try:
+        return b"deleted" in value and _state.decode(value).deleted
+    except msgspec.DecodeError:
+        return False  # no state at all, such as a key's fingerprint

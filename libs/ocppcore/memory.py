@@ -245,6 +245,7 @@ class MemoryTables:
     rows: dict[str, dict[tuple[Value, ...], tuple[Value, ...]]] = field(default_factory=lambda: defaultdict(dict))
     declared: dict[str, Table] = field(default_factory=dict)
     streams: dict[tuple[str, int], list[StreamRecord]] = field(default_factory=lambda: defaultdict(list))
+    stream_times: dict[tuple[str, int], dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     timers: dict[TimerKey, int] = field(default_factory=dict)
     copies: dict[str, dict[str, CopyRow]] = field(default_factory=lambda: defaultdict(dict))
     copy_positions: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
@@ -261,11 +262,20 @@ def _order(value: Value) -> tuple[int, Value]:
 
 
 class MemoryStore:
-    """A process's handle on a service's tables."""
+    """A process's handle on a service's tables. `retention_ms`: of streams that are not kept for ever, by topic."""
 
-    def __init__(self, tables: MemoryTables | None = None, interrupt: Interrupt | None = None) -> None:
+    def __init__(
+        self,
+        tables: MemoryTables | None = None,
+        interrupt: Interrupt | None = None,
+        *,
+        retention_ms: Mapping[str, int] | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
         self.tables = tables or MemoryTables()
         self.interrupt = interrupt
+        self._retention_ms = retention_ms or {}
+        self._clock = clock
         self.fencing = True
         self._owner = False
 
@@ -338,6 +348,8 @@ class MemoryStore:
 
     def _insert(self, record: StreamRecord) -> None:
         rows = self.tables.streams[record.topic, record.partition]
+        if record.topic in self._retention_ms:
+            self.tables.stream_times[record.topic, record.partition].setdefault(record.number, self._clock())
         place = bisect_left(rows, record.number, key=lambda row: row.number)
         if place < len(rows) and rows[place].number == record.number:
             rows[place] = record
@@ -378,7 +390,21 @@ class MemoryStore:
         gone = [k for k, w in self.tables.states.items() if w.expires_at is not None and w.expires_at <= now][:limit]
         for key in gone:
             del self.tables.states[key]
-        return len(gone)
+        return len(gone) + sum(self._trim(topic, now - kept, limit) for topic, kept in self._retention_ms.items())
+
+    def _trim(self, topic: str, before: int, limit: int) -> int:
+        gone = 0
+        for (of, cell), rows in self.tables.streams.items():
+            row = self.tables.cells.get(cell)
+            published = row.published.get(topic, 0) if row else 0
+            times = self.tables.stream_times[of, cell]
+            while of == topic and gone < limit and len(rows) > 1:
+                number = rows[0].number
+                if number >= published or times[number] >= before:
+                    break
+                del rows[0], times[number]
+                gone += 1
+        return gone
 
     async def copy_positions(self, topic: str) -> Mapping[int, int]:
         return dict(self.tables.copy_positions[topic])
@@ -456,7 +482,9 @@ class MemoryStore:
         self.tables.log_identity = identity
         for cell, row in self.tables.cells.items():
             ours = {tp.topic: at for tp, at in positions.items() if tp.partition == cell}
-            self.tables.cells[cell] = replace(row, positions={**row.positions, **ours}, published={})
+            first = {topic: rows[0].number for (topic, of), rows in self.tables.streams.items() if of == cell and rows}
+            begun = {topic: number for topic, number in first.items() if number}
+            self.tables.cells[cell] = replace(row, positions={**row.positions, **ours}, published=begun)
 
     async def close(self) -> None:
         if self._owner:

@@ -20,10 +20,12 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ocppcore.errors import OperatorError
+from ocppcore.topics import RETENTION_DEFAULT, Retention, retention_days
 
 KEY_CHARACTERS_MIN = 32
 PARTITIONS_EMBEDDED = 4
 PARTITIONS_KAFKA = 48
+_NEW_ON_KAFKA = " (on Kafka: of topics that are made from then on; one that exists keeps what it has)"
 FROM_FILE = "_FILE"
 """Behind a secret's variable: the file that holds it."""
 SECRET_FILE_BYTES_MAX = 65_536
@@ -213,6 +215,19 @@ class BaseServiceSettings(BaseSettings):
         ge=60,
         le=86_400,
     )
+    frames_days: int = fixed(
+        "CSMS_FRAMES_DAYS", f"Days that raw frames, both directions, are kept{_NEW_ON_KAFKA}",
+        default=RETENTION_DEFAULT["frames"], ge=1, le=3660,
+    )  # fmt: skip
+    requests_days: int = fixed(
+        "CSMS_REQUESTS_DAYS", f"Days that writes asked for over HTTP, and ticks, are kept{_NEW_ON_KAFKA}",
+        default=RETENTION_DEFAULT["requests"], ge=1, le=3660,
+    )  # fmt: skip
+    meter_days: int = fixed(
+        "CSMS_METER_DAYS",
+        f"Days that meter values as stations sent them are kept, on the log and in the database{_NEW_ON_KAFKA}",
+        default=RETENTION_DEFAULT["meter"], ge=1, le=3660,
+    )  # fmt: skip
     hang_s: float = fixed(
         "CSMS_HANG_S", "A process whose event loop stands still for this long ends itself", default=60.0, ge=1, le=3600
     )
@@ -228,6 +243,14 @@ class BaseServiceSettings(BaseSettings):
     trace_endpoint: str = fixed(
         "OTEL_EXPORTER_OTLP_ENDPOINT", "Collector that spans go to by OTLP over HTTP; unset: none are sent", default=""
     )
+
+    @property
+    def retention_days(self) -> dict[str, int]:
+        """Topic -> days, for those that are not kept for ever."""
+        chosen: dict[Retention, int] = {
+            "frames": self.frames_days, "requests": self.requests_days, "meter": self.meter_days,
+        }  # fmt: skip
+        return retention_days(chosen)
 
     @property
     def partition_count(self) -> int:

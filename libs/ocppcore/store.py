@@ -197,7 +197,9 @@ class Store(Protocol):
         """Insert rows that are on the topic but missing here, and move the cells' next numbers (`csms recover`)."""
 
     async def expire(self, now: int, limit: int) -> int:
-        """Remove up to `limit` aggregates whose `expires_at` has passed; returns how many."""
+        """Remove what is over: aggregates whose `expires_at` has passed, rows of streams over their retention (never
+        a cell's newest one, nor what is not published), deleted rows of copies after 30 days. At most `limit` of each
+        kind; returns how many."""
 
     async def copy_positions(self, topic: str) -> Mapping[int, int]:
         """Per partition the next position to read for this copy (missing: 0)."""
@@ -241,6 +243,8 @@ class Store(Protocol):
         """True while some process of this service is running on this store (rebuild then refuses)."""
 
     async def adopt_log(self, identity: str, positions: Mapping[TopicPartition, int]) -> None:
-        """Note another log's identity, set the cells' input positions, and count no event as published."""
+        """Note another log's identity, set the cells' input positions, and count no event as published that is there.
+
+        `CellRow.published` is then where a stream begins, if its first rows were trimmed."""
 
     async def close(self) -> None: ...

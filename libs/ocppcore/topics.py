@@ -1,18 +1,29 @@
 """THE table of topics. A topic is declared here or it does not exist: code produces to these names only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 Spread = Literal["cells", "slots", "one"]
 """How many partitions: as many as cells (fixed per installation), as gateway slots, or one."""
+
+Retention = Literal["frames", "requests", "meter"]
+"""What is kept for a time, by the setting that says how long."""
+
+RETENTION_DEFAULT: Final[Mapping[Retention, int]] = {"frames": 14, "requests": 1, "meter": 396}
+"""Days. Meter values: 13 months, so that a year can be compared with the one before."""
+
+DELETED_KEPT_DAYS: Final = 30
+"""How long a record with `deleted: true` is still there to be read; a copy that was not followed for longer is read
+from the start."""
 
 SERVICES = ("auth", "transactions", "smartcharging", "device")
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One row. `retention_days` None: kept for ever (or compacted); `stream`: numbered rows of a service's store."""
+    """One row. `retention` None: kept for ever (or compacted); `stream`: numbered rows of a service's store."""
 
     name: str
     key: str
@@ -21,8 +32,13 @@ class Topic:
     consumers: tuple[str, ...]
     spread: Spread = "cells"
     compacted: bool = False
-    retention_days: int | None = None
+    retention: Retention | None = None
     stream: bool = False
+
+    @property
+    def retention_days(self) -> int | None:
+        """Unless a setting says otherwise."""
+        return None if self.retention is None else RETENTION_DEFAULT[self.retention]
 
 
 def _frames(service: str) -> Topic:
@@ -32,7 +48,7 @@ def _frames(service: str) -> Topic:
         "frames that stations sent, as received, and receipts of commands, for the actions of this service",
         ("gateway",),
         (service,),
-        retention_days=14,
+        retention="frames",
     )
 
 
@@ -43,7 +59,7 @@ def _requests(service: str) -> Topic:
         "writes asked for over HTTP, results of effects, ticks, what another cell or service wants",
         SERVICES,
         (service,),
-        retention_days=1,
+        retention="requests",
     )
 
 
@@ -69,7 +85,7 @@ TABLE: tuple[Topic, ...] = (
         SERVICES,
         ("gateway",),
         spread="slots",
-        retention_days=14,
+        retention="frames",
     ),
     Topic(
         "ocpp.connections",
@@ -96,7 +112,7 @@ TABLE: tuple[Topic, ...] = (
         "meter values as stations sent them, numbered like events",
         ("transactions",),
         ("event stream consumers",),
-        retention_days=396,
+        retention="meter",
         stream=True,
     ),
     Topic(
@@ -147,8 +163,10 @@ def partition_counts(cells: int, slots: int) -> dict[str, int]:
     return {topic.name: counts[topic.spread] for topic in TABLE}
 
 
-RETENTION_DAYS = {topic.name: topic.retention_days for topic in TABLE if topic.retention_days is not None}
-"""Topic -> days; topics that are not named are kept for ever, or compacted."""
+def retention_days(chosen: Mapping[Retention, int] = RETENTION_DEFAULT) -> dict[str, int]:
+    """Topic -> days; topics that are not named are kept for ever, or compacted."""
+    return {topic.name: chosen[topic.retention] for topic in TABLE if topic.retention is not None}
+
 
 COMPACTED = frozenset(topic.name for topic in TABLE if topic.compacted)
 

@@ -13,12 +13,14 @@ Each test gets a harness over an empty store of its own (a fresh namespace of a 
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Protocol
 
 import msgspec
 import pytest
 
+from ocppcore.clock import system_clock
 from ocppcore.log import StreamRecord, TopicPartition
 from ocppcore.store import (
     Among,
@@ -44,6 +46,10 @@ EVENTS = "transactions.events"
 METER = "transactions.meter"
 TOKENS = "auth.tokens"
 STATIONS = "device.stations"
+DAY_MS = 86_400_000
+METER_DAYS = 10
+"""Retention of METER in the stores that the harnesses open; EVENTS are kept for ever."""
+RETENTION_MS = {METER: METER_DAYS * DAY_MS}
 
 SESSIONS = Table(
     "sessions",
@@ -436,6 +442,31 @@ class Streams:
         await store.restore_stream([event(3)])
         (row,) = await (await harness.open()).open_cells([0])
         assert row.next == {EVENTS: 10}
+
+    @pytest.mark.parametrize(("published", "kept"), [(0, [0, 1, 2, 3, 4]), (3, [3, 4]), (5, [4])])
+    async def test_rows_over_their_retention_go_but_for_the_newest_and_the_unpublished(
+        self, harness: StoreHarness, store: Store, published: int, kept: list[int]
+    ) -> None:
+        (row,) = await store.open_cells([0])
+        moved = replace(step(row, events=5, meter=5), published={METER: published, EVENTS: 5})
+        stream = [event(number, topic=topic) for topic in (METER, EVENTS) for number in range(5)]
+        await store.commit(Commit([moved], stream=stream))
+        now = system_clock()
+        assert await store.expire(now + METER_DAYS * DAY_MS - 60_000, 100) == 0
+        assert await store.expire(now + METER_DAYS * DAY_MS + 60_000, 100) == 5 - len(kept)
+        assert await store.stream_rows(METER, 0, 0, 9) == [event(number, topic=METER) for number in kept]
+        assert len(await store.stream_rows(EVENTS, 0, 0, 9)) == 5
+        await store.adopt_log("another", {})
+        (row,) = await (await harness.open()).open_cells([0])
+        assert row.published == ({METER: kept[0]} if kept[0] else {})
+
+    async def test_a_store_that_holds_little_is_trimmed_a_little_at_a_time(self, store: Store) -> None:
+        for cell in (0, 1):
+            (row,) = await store.open_cells([cell])
+            moved = replace(step(row, meter=9), published={METER: 9})
+            await store.commit(Commit([moved], stream=[event(n, cell, METER) for n in range(9)]))
+        later = system_clock() + (METER_DAYS + 1) * DAY_MS
+        assert [await store.expire(later, 5) for _ in range(5)] == [5, 5, 5, 1, 0]
 
 
 class States:

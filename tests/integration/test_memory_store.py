@@ -14,7 +14,7 @@ class MemoryHarness:
     tables: MemoryTables = field(default_factory=MemoryTables)
 
     async def open(self) -> Store:
-        store = MemoryStore(self.tables)
+        store = MemoryStore(self.tables, retention_ms=contract.RETENTION_MS)
         await store.prepare(contract.TABLES, (contract.EVENTS, contract.METER), (contract.TOKENS, contract.STATIONS))
         return store
 

@@ -76,7 +76,7 @@ class PostgresHarness:
             self.server.dsn,
             namespace,
             streams=streams,
-            retention_ms={FRAMES: 60_000},
+            retention_days={FRAMES: 1},
             in_flight_bytes_max=self.in_flight_bytes_max,
             **options,  # type: ignore[arg-type]
         )
@@ -414,6 +414,30 @@ async def test_compaction_keeps_the_newest_record_of_each_key_in_its_place(harne
     assert [(r.key, r.position) for r in records] == [("key-1", 7), ("key-2", 8), ("key-0", 12), ("key-0", 13)]
     assert [r.position for r in await read(lagging, 4)] == [7, 8, 12, 13]
     assert await log.starts([TopicPartition(STATE, 0)]) == {TopicPartition(STATE, 0): 0}
+
+
+async def test_deletions_go_after_thirty_days_and_live_records_stay(harness: PostgresHarness) -> None:
+    log = await declared(harness)
+    at = TopicPartition(STATE, 0)
+
+    def state(key: str, **fields: object) -> NewRecord:
+        return NewRecord(STATE, 0, key, msgspec.json.encode(fields), {})
+
+    await log.append([state("gone", id="G"), state("kept", id="K", note='"deleted":true'), state("gone", deleted=True)])
+    await log.append([state("back", deleted=True), NewRecord(STATE, 0, "tombstone", b"", {})])
+    await log.append([NewRecord(STATE, 0, "no json", b"deleted", {})])
+    await harness.execute(
+        f"UPDATE {harness.namespace}_log.records SET appended_at = appended_at - {31 * DAY_MS} "
+        f"WHERE topic = {log._topics[STATE].id}"
+    )
+    await log.append([state("back", id="B"), state("fresh", deleted=True)])
+    lagging = reader_of(await declared(harness), {at: 1})
+    for _ in range(2):
+        await log.keep_house()
+    records = await read(reader_of(log, {at: 0}), 4)
+    assert [record.key for record in records] == ["kept", "no json", "back", "fresh"]
+    assert [record.position for record in await read(lagging, 4)] == [1, 5, 6, 7]
+    assert await log.starts([at]) == {at: 0}
 
 
 async def test_a_stream_whose_service_was_never_there_is_empty(harness: PostgresHarness) -> None:

@@ -14,10 +14,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
+from ocppcore.clock import system_clock
 from ocppcore.memory import MemoryStore
 from ocppcore.postgres.store import PostgresStore
+from ocppcore.postgres.store_upkeep import DAY_MS
 from ocppcore.store import (
     Commit,
+    CopyRow,
     Delete,
     ProjectionsChanged,
     StateKey,
@@ -119,7 +122,9 @@ class PostgresHarness:
 
     async def make(self, patience_s: float = 20.0) -> PostgresStore:
         wire = await Wire(self.dsn).open()
-        store = PostgresStore(wire.dsn, "transactions", self.namespace, patience_s=patience_s)
+        store = PostgresStore(
+            wire.dsn, "transactions", self.namespace, patience_s=patience_s, retention_days={METER: contract.METER_DAYS}
+        )
         self.stores[store] = wire
         return store
 
@@ -339,6 +344,47 @@ async def test_a_broken_connection_is_replaced(harness: PostgresHarness, store: 
         await store.commit(Commit([update], stream=[event(number)]))
         assert await store.owned()
         row = contract.after(update)
+
+
+# What leaves by itself
+
+
+async def copied(dsn: str, namespace: str) -> dict[str, bool]:
+    """The rows of the copy of the tokens: whether each is a live one."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows = await connection.fetch(f"SELECT key, value IS NOT NULL FROM {namespace}_transactions.copy_auth_tokens")
+        return dict(rows)
+    finally:
+        await connection.close()
+
+
+async def test_deleted_rows_of_copies_go_after_thirty_days(harness: PostgresHarness, store: PostgresStore) -> None:
+    rows = [CopyRow("live", b"1", 0, 1), CopyRow("gone", None, 0, 2), CopyRow("back", None, 0, 3)]
+    await store.copy_apply(TOKENS, rows, {0: 4})
+    await store.copy_apply(TOKENS, [CopyRow("back", b"2", 0, 4)], {0: 5})
+    assert await store.expire(system_clock() + 29 * DAY_MS, 100) == 0
+    assert await copied(harness.dsn, harness.namespace) == {"live": True, "gone": False, "back": True}
+    assert await store.expire(system_clock() + 31 * DAY_MS, 100) == 1
+    assert await copied(harness.dsn, harness.namespace) == {"live": True, "back": True}
+    assert await store.copy_positions(TOKENS) == {0: 5}
+
+
+async def test_no_step_of_the_upkeep_takes_more_than_its_limit(harness: PostgresHarness, store: PostgresStore) -> None:
+    await store.copy_apply(TOKENS, [CopyRow(f"gone-{n}", None, 0, n) for n in range(25)], {0: 25})
+    later = system_clock() + 31 * DAY_MS
+    assert [await store.expire(later, 10) for _ in range(4)] == [10, 10, 5, 0]
+
+
+@pytest.mark.parametrize(("days", "kept"), [(28, True), (30, False)])
+async def test_a_copy_that_nobody_followed_for_long_is_read_from_the_start(
+    harness: PostgresHarness, store: PostgresStore, days: int, kept: bool
+) -> None:
+    await store.copy_apply(TOKENS, [CopyRow("a", b"1", 0, 3)], {0: 4})
+    await store.expire(system_clock() - days * DAY_MS, 10)
+    again = await harness.open()
+    assert await again.copy_positions(TOKENS) == ({0: 4} if kept else {})
+    assert bool(await again.copy_find(TOKENS, ["a"])) is kept
 
 
 async def test_committed_rows_survive_a_crash_of_the_server(

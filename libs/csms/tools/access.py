@@ -32,7 +32,7 @@ class Access:
     @asynccontextmanager
     async def store(self, name: str) -> AsyncIterator[PostgresStore]:
         """A service's store, closed afterwards."""
-        store = PostgresStore(self.dsn, name, self.settings.namespace)
+        store = PostgresStore(self.dsn, name, self.settings.namespace, retention_days=self.settings.retention_days)
         try:
             yield store
         finally:

@@ -60,6 +60,8 @@ class EngineSettings:
     cautious_records: int = 100
     note_idle_s: float = 1.0
     sweep_every_s: float = 1.0
+    clean_every_s: float = 1.0
+    clean_rows_max: int = 1000
 
 
 @dataclass(slots=True)
@@ -113,6 +115,7 @@ class Engine:
         self._reader = log_.reader()
         self._reread = False
         self._noted_at = 0
+        self._cleaned_at = 0
         settings = self.settings
         self.copies = Copies(service.copies, log_, store, settings.partitions, settings.copy_wait_s)
         self._publisher = Publisher(log_, self._acked, settings.publish_queue_max)
@@ -256,6 +259,7 @@ class Engine:
                     await self._process(records)
                 else:
                     await self._note_idle()
+                await self._clean(now)
                 self.failures, self.last_error = 0, ""
             except Fenced as fenced:
                 log.warning("lost cells", service=self.service.name, cells=sorted(fenced.cells))
@@ -608,7 +612,7 @@ class Engine:
                 cell.dirty = True
 
     async def _note_idle(self) -> None:
-        """With nothing else to commit, note what the log has acknowledged, and remove what has expired."""
+        """With nothing else to commit, note what the log has acknowledged."""
         now = self._clock()
         dirty = [cell for cell in self._cells.values() if cell.dirty]
         if now - self._noted_at < self.settings.note_idle_s * 1000:
@@ -620,7 +624,12 @@ class Engine:
             await self.store.commit(batch.commit())
             self._committed(batch)
         self._cautious.clear()  # nothing is waiting that could kill this process
-        await self.store.expire(now, 1000)
+
+    async def _clean(self, now: int) -> None:
+        """Remove what has expired: also under a load that leaves no idle moment."""
+        if now - self._cleaned_at >= self.settings.clean_every_s * 1000:
+            self._cleaned_at = now
+            await self.store.expire(now, self.settings.clean_rows_max)
 
 
 def _where(error: Exception) -> str:

@@ -64,6 +64,10 @@ async def load_missing(service: Service, log: Log, store: Store, partitions: int
             while position < end and (records := await reader.fetch(BATCH, 5.0)):
                 position = records[-1].position + 1
                 rows = {(row := to_stream(record)).number: row for record in records}
+                kept = await store.stream_rows(topic, cell, 0, 1)
+                rows = {number: row for number, row in rows.items() if not kept or number >= kept[0].number}
+                if not rows:
+                    continue  # trimmed here, the topic still has them
                 first = min(rows)
                 have = {row.number for row in await store.stream_rows(topic, cell, first, max(rows) - first + 1)}
                 fresh = [row for number, row in sorted(rows.items()) if number not in have]

@@ -60,15 +60,6 @@ def default_streams(namespace: str) -> dict[str, tuple[str, str]]:
     }
 
 
-def default_retention_ms() -> dict[str, int]:
-    """Per topic with a retention, how long its records are kept at least."""
-    return {
-        topic.name: topic.retention_days * DAY_MS
-        for topic in topics.TABLE
-        if topic.retention_days is not None and not topic.stream
-    }
-
-
 class PostgresLog:
     """See `ocppcore.log.Log`. Made by `open`; for one event loop."""
 
@@ -107,7 +98,7 @@ class PostgresLog:
         namespace: str,
         *,
         streams: Mapping[str, tuple[str, str]] | None = None,
-        retention_ms: Mapping[str, int] | None = None,
+        retention_days: Mapping[str, int] | None = None,
         patience_s: float = PATIENCE_S,
         poll_s: float = POLL_S,
         in_flight_bytes_max: int = IN_FLIGHT_BYTES_MAX,
@@ -115,8 +106,9 @@ class PostgresLog:
     ) -> "PostgresLog":
         """The namespace's log, made if it does not exist. Raises LogUnavailable after `patience_s` without a server.
 
-        `streams`: per stream topic the schema and table of its rows. `retention_ms`: per topic how long to keep its
-        records (a topic that is not named: for ever). Default: as `topics.TABLE` declares.
+        `streams`: per stream topic the schema and table of its rows. `retention_days`: per topic how long its records
+        are kept at least (a topic that is not named: for ever; those of streams are their store's to trim). Default: as
+        `topics.TABLE` declares.
         """
         schema = Schema(namespace, default_streams(namespace) if streams is None else streams, leaf_ms)
         dial = Dial(dsn, f"csms {schema.name}", patience_s)
@@ -131,7 +123,8 @@ class PostgresLog:
         except BaseException:
             pool.terminate()
             raise
-        retention_ms = default_retention_ms() if retention_ms is None else retention_ms
+        days = topics.retention_days() if retention_days is None else retention_days
+        retention_ms = {topic: count * DAY_MS for topic, count in days.items()}
         return cls(dial, schema, pool, identity, known, retention_ms, poll_s, in_flight_bytes_max)
 
     async def declare(self, partitions: Mapping[str, int], *, compacted: frozenset[str] = frozenset()) -> None:

@@ -10,9 +10,11 @@ from uuid import uuid4
 
 import structlog
 
+from ocppcore.envelope import is_deletion
 from ocppcore.log import PartitionsChanged
 from ocppcore.postgres.log_connection import Connection
 from ocppcore.postgres.store_tables import lock_key, name, named_sql, schema_name
+from ocppcore.topics import DELETED_KEPT_DAYS
 
 _log = structlog.get_logger(__name__)
 
@@ -21,7 +23,7 @@ LAYOUT = 1
 DAY_MS = 86_400_000
 LEAVES_AHEAD = 2
 COMPACTION_RECORDS_MAX = 5_000
-"""Newer records that one step of a compaction looks at."""
+"""Newer records that one step of a compaction looks at, or old ones that one step of a purge does."""
 
 
 class TopicInfo(NamedTuple):
@@ -149,6 +151,7 @@ class Schema:
                     continue
                 if info.compacted:
                     await self._compact(connection, info)
+                    await self._purge(connection, info)
                 else:
                     await self.make_leaves(connection, [info.id])
                     if topic in retention_ms:
@@ -178,3 +181,20 @@ class Schema:
                 async with connection.transaction():
                     await connection.execute(self.query("compact", self.table(info.id)), partition, begin, until)
                     await connection.execute(self.query("note_compaction"), info.id, partition, until)
+
+    async def _purge(self, connection: Connection, info: TopicInfo) -> None:
+        """What was deleted long ago goes too. Each record is looked at once: what is no deletion never becomes one."""
+        oldest = await self._now(connection) - DELETED_KEPT_DAYS * DAY_MS
+        table = self.table(info.id)
+        for partition, purged, upto in await connection.fetch(self.query("purged_upto"), info.id):
+            position = purged
+            while position < upto:
+                arguments = (partition, position, upto, oldest, COMPACTION_RECORDS_MAX)
+                rows = await connection.fetch(self.query("old_records", table), *arguments)
+                if not rows:
+                    break
+                gone = [place for place, value in rows if is_deletion(value)]
+                position = rows[-1][0] + 1
+                async with connection.transaction():
+                    await connection.execute(self.query("purge", table), partition, gone)
+                    await connection.execute(self.query("note_purge"), info.id, partition, position)

@@ -11,11 +11,13 @@ import asyncpg  # type: ignore[import-untyped]
 import msgspec
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
+from ocppcore import topics
 from ocppcore.log import StreamRecord, TopicPartition
 from ocppcore.postgres import store_tables as names
 from ocppcore.postgres.store_connection import ROLLED_BACK, Connection, Connections
 from ocppcore.postgres.store_schema import WHOLE_TABLE_S, Schema
 from ocppcore.postgres.store_select import in_hash_order, page
+from ocppcore.postgres.store_upkeep import DAY_MS, Upkeep
 from ocppcore.postgres.store_write import Statement, fenced, stream_arrays, unfenced
 from ocppcore.store import (
     Among,
@@ -45,7 +47,8 @@ class PostgresStore:
     """A process's handle on the store of `service` in the database that `dsn` names.
 
     `readers`: connections for reading at most; `patience_s`: how long a lost database is waited for before
-    StoreUnavailable; `statement_s`: how long one statement may take.
+    StoreUnavailable; `statement_s`: how long one statement may take; `retention_days`: of streams that are not kept for
+    ever, by topic (default: as `topics.TABLE` declares).
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class PostgresStore:
         readers: int = 4,
         patience_s: float = 30.0,
         statement_s: float = 30.0,
+        retention_days: Mapping[str, int] | None = None,
     ) -> None:
         schema = names.schema_name(service, namespace)
         self._schema = Schema(schema)
@@ -65,6 +69,9 @@ class PostgresStore:
             key: sql.format(schema=self._schema.quoted, copy="{copy}", stream="{stream}")
             for key, sql in names.named_sql("store_queries.sql").items()
         }
+        days = topics.retention_days() if retention_days is None else retention_days
+        retention_ms = {topic: count * DAY_MS for topic, count in days.items()}
+        self._upkeep = Upkeep(self._schema, self._sql, retention_ms)
 
     async def prepare(self, tables: Sequence[Table], streams: Sequence[str], copies: Sequence[str]) -> None:
         self._schema.declare(tables, streams, copies)
@@ -93,9 +100,20 @@ class PostgresStore:
         return int(times)
 
     async def adopt_log(self, identity: str, positions: Mapping[TopicPartition, int]) -> None:
-        topics, cells = [tp.topic for tp in positions], [tp.partition for tp in positions]
-        async with self._connections.writer() as connection:
-            await connection.execute(self._sql["adopt_log"], identity, topics, cells, list(positions.values()))
+        inputs, cells = [tp.topic for tp in positions], [tp.partition for tp in positions]
+        async with self._connections.writer() as connection, connection.transaction():
+            first = await self._first_numbers(connection)
+            arguments = (identity, inputs, cells, list(positions.values()), first)
+            await connection.execute(self._sql["adopt_log"], *arguments)
+
+    async def _first_numbers(self, connection: Connection) -> str:
+        """Per cell the streams that do not begin at 0 any more: what was trimmed will not be published again."""
+        found: dict[str, dict[str, int]] = {}
+        for topic in self._schema.streams:
+            sql = self._sql["first_numbers"].format(stream=self._schema.stream(topic))
+            for cell, number in await connection.fetch(sql):
+                found.setdefault(str(cell), {}).update({topic: number} if number else {})
+        return msgspec.json.encode(found).decode()
 
     async def owned(self) -> bool:
         lock, writer = self._connections.owner_lock, self._connections.writer_pid
@@ -124,7 +142,7 @@ class PostgresStore:
 
     async def expire(self, now: int, limit: int) -> int:
         async with self._connections.writer() as connection:
-            return int(await connection.fetchval(self._sql["expire"], now, limit))
+            return await self._upkeep.expire(connection, now, limit)
 
     # Commits
 

@@ -7,7 +7,9 @@ from ocppcore.errors import OperatorError
 from ocppcore.postgres import store_tables as names
 from ocppcore.postgres.store_connection import Connection
 from ocppcore.store import Table
+from ocppcore.topics import DELETED_KEPT_DAYS
 
+COPY_STALE_MS = (DELETED_KEPT_DAYS - 1) * 86_400_000
 _REBUILDING = "rebuilding"
 WHOLE_TABLE_S = 3600.0
 """Emptying, sorting or indexing whole tables may take as long as this, and so may waiting for another who does."""
@@ -34,6 +36,14 @@ class Schema:
         """The tables that a rebuild writes."""
         return [table for table in self._tables if not table.volatile]
 
+    @property
+    def streams(self) -> Sequence[str]:
+        return self._streams
+
+    @property
+    def copies(self) -> Sequence[str]:
+        return self._copies
+
     def stream(self, topic: str) -> str:
         return f"{self.quoted}.{names.name(names.stream_table(topic))}"
 
@@ -51,6 +61,7 @@ class Schema:
                 await connection.execute(names.stream_ddl(self.quoted, stream))
             for topic in self._copies:
                 await connection.execute(names.copy_ddl(self.quoted, topic))
+            await self._forget_stale_copies(connection)
             stored = await self._shapes(connection)
             changed = [table.name for table in self._tables if not await self._settle(connection, table, stored)]
             await self._index(connection, set(changed))
@@ -73,6 +84,16 @@ class Schema:
                 f"schema {self.name} has layout {layout}, this release works with {names.LAYOUT}: install the release "
                 "that wrote it, or restore a backup that this one can read"
             )
+
+    async def _forget_stale_copies(self, connection: Connection) -> None:
+        """What was deleted while nobody followed may be gone from the log: such copies are read from the start."""
+        followed = await connection.fetchval(f"SELECT value FROM {self.quoted}.meta WHERE key = 'followed'")
+        now = await connection.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+        if followed is None or now - int(followed) < COPY_STALE_MS:
+            return
+        for topic in self._copies:
+            await connection.execute(f"DELETE FROM {self.copy(topic)}")
+            await connection.execute(f"DELETE FROM {self.quoted}.copies WHERE topic = $1", topic)
 
     async def _shapes(self, connection: Connection) -> dict[str, str]:
         return dict(await connection.fetch(f"SELECT name, shape FROM {self.quoted}.declared"))

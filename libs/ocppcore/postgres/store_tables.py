@@ -120,10 +120,14 @@ def stream_ddl(schema: str, stream: str) -> str:
 
 
 def copy_ddl(schema: str, topic: str) -> str:
-    """The table of a copy. Deleted rows stay, with their position and no value: an older record must not undo them."""
-    return f"""CREATE TABLE IF NOT EXISTS {schema}.{name(copy_table(topic))} (
-    key text COLLATE "C" PRIMARY KEY, value bytea, partition integer NOT NULL, position bigint NOT NULL)
-    WITH (fillfactor = 80)"""
+    """The table of a copy. Deleted rows stay for a time, with their position and no value: an older record that
+    another process still holds must not undo them."""
+    table = f"{schema}.{name(copy_table(topic))}"
+    return f"""CREATE TABLE IF NOT EXISTS {table} (
+    key text COLLATE "C" PRIMARY KEY, value bytea, partition integer NOT NULL, position bigint NOT NULL,
+    deleted_at bigint) WITH (fillfactor = 80);
+    ALTER TABLE {table} ADD COLUMN IF NOT EXISTS deleted_at bigint;
+    CREATE INDEX IF NOT EXISTS {name(copy_table(topic) + "_deleted")} ON {table} (deleted_at) WHERE value IS NULL"""
 
 
 def shape(table: Table) -> str:

@@ -55,6 +55,15 @@ def test_without_any_variable_the_embedded_default_stands() -> None:
     assert BaseServiceSettings(log="kafka").partition_count == 48
 
 
+def test_how_long_what_is_kept_is_set_in_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CSMS_FRAMES_DAYS", "3")
+    monkeypatch.setenv("CSMS_METER_DAYS", "700")
+    kept = read(Settings).retention_days
+    assert (kept["ocpp.frames.device"], kept["ocpp.outbound"]) == (3, 3)
+    assert (kept["transactions.meter"], kept["auth.requests"]) == (700, 1)
+    assert "transactions.events" not in kept and "auth.tokens" not in kept
+
+
 def test_every_wrong_variable_is_named_and_no_secret_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CSMS_HTTP_PORT", "eighty")
     monkeypatch.setenv("CSMS_NAMESPACE", "Not Valid")

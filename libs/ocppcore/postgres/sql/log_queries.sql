@@ -99,7 +99,20 @@ FROM {schema}.heads h LEFT JOIN {schema}.compaction c USING (topic, partition)
 WHERE h.topic = $1 AND coalesce(c.upto, 0) < h.next ORDER BY h.partition
 
 -- name: note_compaction
-INSERT INTO {schema}.compaction VALUES ($1, $2, $3) ON CONFLICT (topic, partition) DO UPDATE SET upto = excluded.upto
+INSERT INTO {schema}.compaction (topic, partition, upto) VALUES ($1, $2, $3) ON CONFLICT (topic, partition) DO UPDATE SET upto = excluded.upto
+
+-- name: purged_upto
+SELECT partition, purged, upto FROM {schema}.compaction WHERE topic = $1 AND purged < upto ORDER BY partition
+
+-- name: old_records
+SELECT position, value FROM {table}
+WHERE partition = $1 AND position >= $2 AND position < $3 AND appended_at < $4 ORDER BY position LIMIT $5
+
+-- name: purge
+DELETE FROM {table} WHERE partition = $1 AND position = ANY($2::bigint[])
+
+-- name: note_purge
+UPDATE {schema}.compaction SET purged = $3 WHERE topic = $1 AND partition = $2
 
 -- name: forget_appenders
 DELETE FROM {schema}.appenders WHERE used_at < now() - interval '30 days'

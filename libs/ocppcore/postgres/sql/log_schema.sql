@@ -37,13 +37,15 @@ CREATE TABLE IF NOT EXISTS {schema}.appenders (
 ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0.0,
         autovacuum_vacuum_cost_delay = 0);
 
--- Up to which position the compaction of a partition has come.
+-- Up to which position the compaction of a partition has come, and that of deletions of long ago.
 CREATE TABLE IF NOT EXISTS {schema}.compaction (
     topic integer NOT NULL,
     partition integer NOT NULL,
     upto bigint NOT NULL,
+    purged bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (topic, partition)
 );
+ALTER TABLE {schema}.compaction ADD COLUMN IF NOT EXISTS purged bigint NOT NULL DEFAULT 0;
 
 -- Topic n's records are in the table t<n>, in turn split by time unless it is compacted: retention drops whole tables.
 CREATE TABLE IF NOT EXISTS {schema}.records (

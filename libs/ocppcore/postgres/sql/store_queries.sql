@@ -56,14 +56,53 @@ WITH gone AS (
 )
 SELECT count(*) FROM gone
 
+-- name: trim
+-- Rows of a stream over their retention, oldest first. What the log has not acknowledged stays, and so does each cell's
+-- newest row, which says where the numbers go on.
+WITH known AS (
+    SELECT c.cell, coalesce((c.published->>$1)::bigint, 0) AS published,
+        (SELECT max(s.number) FROM {stream} s WHERE s.cell = c.cell) AS newest,
+        (SELECT s.appended_at FROM {stream} s WHERE s.cell = c.cell ORDER BY s.number LIMIT 1) AS since
+    FROM {schema}.cells c
+), old AS (
+    SELECT o.cell, o.number FROM known k CROSS JOIN LATERAL (
+        SELECT s.cell, s.number, s.appended_at FROM {stream} s
+        WHERE s.cell = k.cell AND s.number < least(k.published, k.newest) ORDER BY s.number LIMIT $3
+    ) o
+    WHERE k.since < $2 AND o.appended_at < $2 LIMIT $3
+), gone AS (
+    DELETE FROM {stream} s USING old WHERE s.cell = old.cell AND s.number = old.number RETURNING 1
+)
+SELECT count(*) FROM gone
+
+-- name: first_numbers
+SELECT c.cell, (SELECT min(s.number) FROM {stream} s WHERE s.cell = c.cell) FROM {schema}.cells c
+
+-- name: purge_copy
+WITH gone AS (
+    DELETE FROM {copy} c USING (
+        SELECT key FROM {copy} WHERE value IS NULL AND deleted_at < $1 ORDER BY deleted_at LIMIT $2
+        FOR UPDATE SKIP LOCKED
+    ) old
+    WHERE c.key = old.key
+    RETURNING 1
+)
+SELECT count(*) FROM gone
+
+-- name: note_followed
+INSERT INTO {schema}.meta VALUES ('followed', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+
 -- name: copy_positions
 SELECT partition, position FROM {schema}.copies WHERE topic = $1
 
 -- name: copy_apply
 WITH applied AS (
-    INSERT INTO {copy} AS c (key, value, partition, position)
-    SELECT * FROM unnest($2::text[], $3::bytea[], $4::integer[], $5::bigint[])
-    ON CONFLICT (key) DO UPDATE SET value = excluded.value, partition = excluded.partition, position = excluded.position
+    INSERT INTO {copy} AS c (key, value, partition, position, deleted_at)
+    SELECT key, value, partition, position,
+        CASE WHEN value IS NULL THEN (extract(epoch FROM statement_timestamp()) * 1000)::bigint END
+    FROM unnest($2::text[], $3::bytea[], $4::integer[], $5::bigint[]) u(key, value, partition, position)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value, partition = excluded.partition,
+        position = excluded.position, deleted_at = excluded.deleted_at
     WHERE c.position < excluded.position
 )
 INSERT INTO {schema}.copies AS c
@@ -92,7 +131,7 @@ SELECT EXISTS (
 WITH noted AS (
     INSERT INTO {schema}.meta VALUES ('log', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value
 )
-UPDATE {schema}.cells c SET published = '{{}}',
+UPDATE {schema}.cells c SET published = coalesce($5::jsonb->c.cell::text, '{{}}'),
     positions = c.positions || coalesce((
         SELECT jsonb_object_agg(p.topic, p.position)
         FROM unnest($2::text[], $3::integer[], $4::bigint[]) p(topic, cell, position) WHERE p.cell = c.cell

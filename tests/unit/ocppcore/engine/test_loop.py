@@ -12,7 +12,7 @@ from ocppcore.engine.rebuild import StillRunning, projection_hash, rebuild
 from ocppcore.engine.recover import DatabaseBehind, adopt_log, load_missing
 from ocppcore.log import LogReplaced, NewRecord
 from ocppcore.memory import MemoryCluster, MemoryLog, MemoryStore, MemoryTables
-from ocppcore.store import StoreUnavailable
+from ocppcore.store import StateKey, StateWrite, StoreUnavailable
 from tests.support.virtual_time import run
 from tests.unit.ocppcore.engine.toy import COUNTS, START, Ask, SetAlarm, Toy, beat, request, wanted
 
@@ -344,6 +344,30 @@ async def test_a_database_behind_its_topic_refuses_until_it_is_recovered() -> No
     store, log = MemoryStore(toy.tables), MemoryLog(toy.cluster)
     assert await load_missing(toy.service(), log, store, 2) == 10
     assert toy.tables.streams == old.streams
+
+
+@virtual
+async def test_what_was_trimmed_is_not_missing() -> None:
+    toy = made()
+    async with running(toy) as (_, log, _):
+        await log.append([beat("cs-1", n) for n in range(10)])
+        await until(lambda: len(toy.events()) == 10)
+    stream = next(rows for rows in toy.tables.streams.values() if rows)
+    del stream[7:], stream[:3]
+    assert await load_missing(toy.service(), MemoryLog(toy.cluster), MemoryStore(toy.tables), 2) == 3
+    assert [row.number for row in stream] == [3, 4, 5, 6, 7, 8, 9]
+
+
+@virtual
+async def test_what_is_over_goes_also_where_there_is_never_an_idle_moment() -> None:
+    toy = made()
+    over = StateKey("Operation", "device/long ago")
+    toy.tables.states[over] = StateWrite(0, b"{}", False, START + 700)
+    async with running(toy, fetch_wait_s=60.0, note_idle_s=10**6) as (_, log, _):
+        for n in range(300):
+            await log.append([beat("cs-1", n)])
+            await until(lambda n=n: len(toy.outbound()) == n + 1)  # type: ignore[misc]
+    assert over not in toy.tables.states
 
 
 @virtual
