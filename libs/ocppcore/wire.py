@@ -10,7 +10,7 @@ import decimal
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Final, Never, TypeVar
+from typing import Annotated, Any, Final, Never, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError, WithJsonSchema
@@ -33,6 +33,7 @@ NUMBER_DECIMALS_TO_STATION_MAX: Final = 6
 _NUMBER = decimal.Context(
     prec=NUMBER_DIGITS_MAX, Emin=-60, Emax=NUMBER_EXPONENT_MAX, rounding=decimal.ROUND_HALF_EVEN, traps=[]
 )
+_INFINITE = Decimal("Infinity")
 _RFC3339 = re.compile(
     r"\d{4}-(?:0[1-9]|1[0-2])-\d{2}[Tt](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
@@ -65,6 +66,8 @@ def _integer(value: object) -> int:
         number = int(value)  # type: ignore[call-overload]
         if number != value:
             raise PydanticKnownError("int_type")
+    elif kind is msgspec.Raw:
+        raise PydanticCustomError("integer_range", "Input should be a 32 bit integer")
     else:
         raise PydanticKnownError("int_type")
     if INTEGER_MIN <= number <= INTEGER_MAX:
@@ -79,6 +82,8 @@ def read_number(value: object) -> Decimal:
         number = _NUMBER.create_decimal(value)  # type: ignore[arg-type]
     elif kind is float:
         number = _NUMBER.create_decimal(repr(value))
+    elif kind is msgspec.Raw:
+        number = _INFINITE
     else:
         raise PydanticKnownError("decimal_type")
     if number.is_finite():
@@ -129,7 +134,17 @@ DateTime = Annotated[
 ]
 """A point in time, read into UTC; written with milliseconds and `Z` (Part 2, section 2.1.4: at most three decimals)."""
 
+
+def _decimal(text: str) -> Decimal | msgspec.Raw:
+    """A number as it was written, also one like `1e99999999999999999999`, whose exponent no Decimal holds."""
+    try:
+        return Decimal(text)
+    except decimal.InvalidOperation:
+        return msgspec.Raw(text)
+
+
 _json = msgspec.json.Decoder(float_hook=Decimal)
+_any_json = msgspec.json.Decoder(float_hook=_decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 Model = TypeVar("Model", bound=WireModel)
@@ -138,11 +153,10 @@ Model = TypeVar("Model", bound=WireModel)
 def decode(model: type[Model], payload: bytes) -> Model:
     """Read a payload as `model`. Raises pydantic's ValidationError, whatever is wrong with the bytes.
 
-    In places without a type (customData, the data of DataTransfer) a number with a fraction or an exponent is a
-    Decimal; `dump_json` writes it as it came.
+    In places without a type (customData, the data of DataTransfer) numbers are as `load_json` gives them.
     """
     try:
-        value = _json.decode(payload)
+        value = load_json(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _refuse(model, InitErrorDetails(type="json_invalid", loc=(), input=None, ctx={"error": str(error)}))
     if has_escaped_nul(payload):
@@ -159,8 +173,21 @@ def encode(model: WireModel) -> bytes:
     return _encoder.encode(model.__pydantic_serializer__.to_python(model))
 
 
+def load_json(text: bytes | str) -> Any:
+    """Any JSON that was received, as plain values; raises msgspec.DecodeError, UnicodeDecodeError, RecursionError.
+
+    Other parsers refuse numbers beyond a double (`1e999`), which customData may hold. Here a number with a fraction or
+    an exponent is a Decimal, and one that no Decimal can hold is a `msgspec.Raw` of its digits; `dump_json` writes all
+    of them with the digits they came with.
+    """
+    try:
+        return _json.decode(text)
+    except decimal.InvalidOperation:
+        return _any_json.decode(text)
+
+
 def dump_json(value: object) -> bytes:
-    """JSON of plain values as `decode` leaves them in places without a type: Decimals are numbers."""
+    """JSON of plain values as `load_json` gives them, and `decode` in places without a type: Decimals are numbers."""
     return _encoder.encode(value)
 
 

@@ -110,8 +110,9 @@ def check(action: str, payload: bytes) -> None:
         raise Problem(422, f"{faults[0].field}: {faults[0].detail}", title="Invalid payload", errors=faults) from None
 
 
-def resource(row: Mapping[str, Value]) -> dict[str, Any]:
-    """A command as the API shows it."""
+def resource(row: Mapping[str, Value]) -> bytes:
+    """A command as the API shows it, its payload, response and error as they are stored: JSON that need not be parsed
+    again, and that not every parser would take (`1e999` in customData)."""
     shown: dict[str, Any] = {
         "commandId": row["command_id"],
         "stationId": row["identity"],
@@ -119,13 +120,13 @@ def resource(row: Mapping[str, Value]) -> dict[str, Any]:
         "status": row["status"],
         "askedAt": _time(row["asked_at"]),
         "endedAt": _time(row["ended_at"]),
-        "payload": orjson.loads(str(row["payload"])),
-        "warnings": orjson.loads(str(row["warnings"])),
+        "payload": msgspec.Raw(str(row["payload"])),
+        "warnings": msgspec.Raw(str(row["warnings"])),
     }
     for name in ("response", "error"):
         if row[name] is not None:
-            shown[name] = orjson.loads(str(row[name]))
-    return shown
+            shown[name] = msgspec.Raw(str(row[name]))
+    return msgspec.json.encode(shown)
 
 
 def _time(ms: Value) -> str | None:
@@ -171,9 +172,10 @@ def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
         row = await desk.ended(command_id, max(0.0, write.wait_s - (loop.time() - began)))
         location = f"/{desk.service}/commands/{command_id}"
         if row is None or row["status"] in OPEN:
-            shown = resource(row) if row else {"commandId": command_id, "status": "queued", "warnings": ask.warnings}
-            return Response(orjson.dumps(shown), 202, {"Location": location}, "application/json")
-        return Response(orjson.dumps(resource(row)), 200, {"Content-Location": location}, "application/json")
+            queued = {"commandId": command_id, "status": "queued", "warnings": ask.warnings}
+            shown = resource(row) if row else msgspec.json.encode(queued)
+            return Response(shown, 202, {"Location": location}, "application/json")
+        return Response(resource(row), 200, {"Content-Location": location}, "application/json")
 
     model = actions.request_type(action)
     made.add_api_route(
@@ -211,4 +213,4 @@ def _add_reading(made: APIRouter, desk: CommandDesk) -> None:
         row = await desk.ended(commandId, 0)
         if row is None or not caller.reaches(str(row["station"])):
             raise Problem(404, "No such command.")
-        return Response(orjson.dumps(resource(row)), media_type="application/json")
+        return Response(resource(row), media_type="application/json")

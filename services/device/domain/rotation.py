@@ -5,6 +5,7 @@ between. What it answers decides which one stays; without an answer the next con
 """
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -34,6 +35,7 @@ from ocppcore.service import (
     View,
 )
 from ocppcore.store import Upsert
+from ocppcore.wire import load_json
 from services.device.domain.changes import Rotation, rotation_row
 from services.device.domain.station import Station, changes, close, problem, station_of, unknown
 
@@ -123,13 +125,13 @@ def ended(body: Ended, view: View, context: Context) -> Outcome:
         return NOTHING
     if body.status in SURELY_NOT_TOLD:
         return _over(station, rotation, context, "kept", body.status)
-    error = msgspec.json.decode(body.error)
-    if body.status == "error" and msgspec.json.decode(body.response) is None:
+    error = load_json(body.error)
+    if body.status == "error" and load_json(body.response) is None:
         said = f"{error['code']} {error.get('description', '')}".strip() if isinstance(error, dict) else ""
         return _over(station, rotation, context, "kept", f"the station answered an error: {said}", refused=True)
     if body.status != "answered":
         return _unsure(station, rotation, context, f"no answer that can be read: {body.status}")
-    result: dict[str, Any] = msgspec.json.decode(body.response)["setVariableResult"][0]
+    result: dict[str, Any] = load_json(body.response)["setVariableResult"][0]
     match result["attributeStatus"]:
         case "Accepted":
             return _over(station, rotation, context, "changed")
@@ -273,7 +275,7 @@ def evolve_report(event: ReportReceived, view: View) -> Iterable[Put]:
     if not mentions_password(event.payload):
         return
     station = station_of(view, event.subject())
-    most = _max_limit(msgspec.json.decode(event.payload))
+    most = _max_limit(load_json(event.payload))
     if most is not None and station.state is not None and most != station.password_max:
         yield Put(event.subject(), msgspec.structs.replace(station, password_max=most))
 
@@ -282,6 +284,6 @@ def _max_limit(report: dict[str, Any]) -> int | None:
     for data in report.get("reportData", ()):
         names = (data["component"]["name"].casefold(), data["variable"]["name"].casefold())
         limit = data.get("variableCharacteristics", {}).get("maxLimit")
-        if names == ("securityctrlr", "basicauthpassword") and isinstance(limit, int | float):
+        if names == ("securityctrlr", "basicauthpassword") and isinstance(limit, int | Decimal):
             return int(limit) if limit >= CHARACTERS_MIN else None
     return None

@@ -21,6 +21,7 @@ from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.service import NOTHING, Context, Event, Follow, Need, Outcome, Put, Result, Timer, View
 from ocppcore.store import Upsert
+from ocppcore.wire import load_json
 from services.device.domain.changes import UPGRADE_ASKING, Upgrade, command_id, upgrade_row
 from services.device.domain.station import Station, changes, problem, station_of, unknown
 
@@ -119,7 +120,7 @@ def ended(body: Ended, view: View, context: Context) -> Outcome:
     found = _of(station, body.reference.removeprefix(REFERENCE))
     if found is None or found.state not in UPGRADE_ASKING or _number(body) != found.asked:
         return NOTHING
-    answer: Mapping[str, Any] = msgspec.json.decode(body.response) if body.status == "answered" else {}
+    answer: Mapping[str, Any] = load_json(body.response) if body.status == "answered" else {}
     failure = "" if answer else f"{body.action}: {_failure(body)}"
     match found.state:
         case "checking":
@@ -222,7 +223,7 @@ def _chosen(
         more = result.get("attributeStatusInfo", {}).get("reasonCode", "")
         reason = f"SetVariables: {result['attributeStatus']} {more}".strip()
         return _over(station, found, context, reason)
-    unread = body.status == "error" and msgspec.json.decode(body.response) is not None
+    unread = body.status == "error" and load_json(body.response) is not None
     if body.status in SURELY_NOT_SENT or (body.status == "error" and not unread):
         return _over(station, found, context, failure)
     if body.status == "timeout" and found.asked < COMMANDS_MAX:
@@ -327,7 +328,7 @@ def _reset_said(answer: Mapping[str, Any]) -> str:
 
 
 def _failure(body: Ended) -> str:
-    error = msgspec.json.decode(body.error)
+    error = load_json(body.error)
     code = error.get("code", "") if isinstance(error, dict) else ""
     return f"{body.status} {code}".strip()
 

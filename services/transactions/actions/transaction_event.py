@@ -26,6 +26,7 @@ from ocppcore.id_token_info import to_wire
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcome, View
 from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
+from ocppcore.wire import dump_json, load_json
 from services.transactions.domain import remote
 from services.transactions.domain.metering import fallen, first_and_last, registers
 from services.transactions.domain.said import Request, Said, read
@@ -36,14 +37,21 @@ KINDS: dict[str, type[TransactionEvent]] = {
     "Updated": TransactionUpdated,
     "Ended": TransactionEnded,
 }
+_sorted = msgspec.json.Encoder(order="sorted", decimal_format="number")
 EMPTY = TransactionEventResponse()
 
 
 def digest_of(payload: bytes) -> str:
     """What makes two events the same: their content without the offline flag, which a retry may change (E04, E13)."""
-    content = orjson.loads(payload)
-    content.pop("offline", None)
-    return hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
+    try:
+        content = orjson.loads(payload)
+        content.pop("offline", None)
+        written = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONDecodeError:  # a number beyond a double, which customData may hold
+        content = load_json(payload)
+        content.pop("offline", None)
+        written = _sorted.encode(content)
+    return hashlib.blake2b(written, digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ class TransactionEvents:
     def _conflict(
         self, request: Request, context: Context, digest: str, kept: str, pseudonym: str
     ) -> TransactionConflict:
-        payload = orjson.loads(context.payload)
+        payload = load_json(context.payload)
         if pseudonym:
             payload["idToken"] = {"idToken": pseudonym, "type": payload["idToken"]["type"]}
         return TransactionConflict(
@@ -174,7 +182,7 @@ class TransactionEvents:
             event_type=request.eventType,
             digest=digest,
             kept_digest=kept,
-            payload=msgspec.Raw(orjson.dumps(payload)),
+            payload=msgspec.Raw(dump_json(payload)),
         )
 
     def _effects(self, event: TransactionEvent, view: View, context: Context) -> list[Event]:

@@ -25,6 +25,7 @@ from ocppcore.service import (
     View,
 )
 from ocppcore.store import Table, Upsert
+from ocppcore.wire import load_json
 from services.transactions.domain.transaction import Transaction, transaction_key
 
 WAIT = "remote-effect"
@@ -145,10 +146,10 @@ def command_ended(body: Ended, view: View, context: Context) -> Outcome:
     if remote is None or remote.state != "asked":
         return NOTHING
     if body.status != "answered":
-        error = msgspec.json.decode(body.error)
+        error = load_json(body.error)
         detail = f": {error.get('description') or error.get('code')}" if isinstance(error, dict) else ""
         return Outcome((_moved(remote, context, "failed", reason=body.status + detail),))
-    response = msgspec.json.decode(body.response)
+    response = load_json(body.response)
     if response.get("status") != "Accepted":
         reason = response.get("statusInfo", {}).get("reasonCode", "") or str(response.get("status"))
         return Outcome((_moved(remote, context, "rejected", reason=reason),))

@@ -25,7 +25,7 @@ from ocppcore.v201 import (
     TransactionEventRequest,
     TriggerReasonEnumType,
 )
-from ocppcore.wire import INTEGER_MAX, INTEGER_MIN, decode, read_date_time
+from ocppcore.wire import INTEGER_MAX, INTEGER_MIN, decode, load_json, read_date_time
 
 Integer = Annotated[int, Meta(ge=INTEGER_MIN, le=INTEGER_MAX)]
 Text20 = Annotated[str, Meta(max_length=20)]
@@ -123,7 +123,6 @@ MeterValues = Annotated[list[MeterValue], Meta(min_length=1)]
 _request = msgspec.json.Decoder(Request)
 _meter_values = msgspec.json.Decoder(MeterValues, float_hook=Decimal)
 _raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_any = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def read(payload: bytes) -> Said:
@@ -149,7 +148,7 @@ def _plain(payload: bytes) -> Said | None:
                     return None
                 if not -PLAIN_NUMBER_BELOW < sample.value < PLAIN_NUMBER_BELOW:
                     return None
-    except (ValueError, RecursionError):  # msgspec's, and that of a date-time
+    except (ValueError, ArithmeticError, RecursionError):  # msgspec's, that of a date-time, that of a Decimal
         return None
     return Said(request, at, meter_values)
 
@@ -157,7 +156,7 @@ def _plain(payload: bytes) -> Said | None:
 def _judged(payload: bytes) -> Said:
     """By the wire types; then what they allow beyond the plain structs is taken out."""
     decode(TransactionEventRequest, payload)
-    members = _without_custom_data(_any.decode(payload))
+    members = _without_custom_data(load_json(payload))
     assert isinstance(members, dict)
     meter_values = members.pop("meterValue", None)
     request = msgspec.convert(members, Request)

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from ocppcore import topics
 from ocppcore.clock import system_clock
 from ocppcore.contracts.device import Limit
-from ocppcore.envelope import ConnectionChange, connection_record, parse_outbound
+from ocppcore.envelope import ConnectionChange, Frame, FrameKind, connection_record, frame_record, parse_outbound
 from ocppcore.http.commands import CommandDesk, Registered
 from ocppcore.http.commands import router as commands_router
 from ocppcore.log import TopicPartition
@@ -128,3 +128,35 @@ async def test_a_command_beyond_a_limit_is_sent_with_a_warning(
     (event,) = [r for r in api.records(topics.events("device")) if r.headers["ce_type"] == "device.CommandAsked.v1"]
     command = (await api.client.get(f"/commands/{json.loads(event.value)['command_id']}")).json()
     assert (command["warnings"], command["stationId"], command["payload"]) == (warned, "CS-1", payload)
+
+
+async def answered(api: Served, frame: str) -> bytes:
+    """What the API says of a DataTransfer to CS-1 that the station answers with this, ID being the command's id."""
+    asking = asyncio.create_task(api.client.post("/stations/CS-1/commands/DataTransfer", json={"vendorId": "V"}))
+    reader = api.log.reader()
+    reader.assign({TopicPartition(topics.OUTBOUND, SLOT): 0})
+    async with asyncio.timeout(5):
+        while not (records := await reader.fetch(10, 5)):
+            pass
+    (record,) = records
+    id_ = parse_outbound(record).message_id
+    raw = frame.replace("ID", id_).encode()
+    kind: FrameKind = "result" if raw.startswith(b"[3") else "error"
+    sent = Frame("cs-1", "CS-1", SLOT, 0, 1, "ocpp2.0.1", system_clock(), kind, id_, "DataTransfer", "", raw, "")
+    await api.log.append([frame_record(sent, "device", PARTITIONS)])
+    posted = await asking
+    got = await api.client.get(f"/commands/{id_}")
+    assert (posted.status_code, got.status_code) == (200, 200), posted.text
+    assert posted.content == got.content
+    return got.content
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1E+400", "9" * 400, "1e99999999999999999999", "1.50"])
+async def test_an_answer_is_shown_with_the_numbers_it_came_with(api: Served, number: str) -> None:
+    result = await answered(api, '[3,"ID",{"status":"Accepted","data":{"n":NUMBER}}]'.replace("NUMBER", number))
+    assert b'"response":{"status":"Accepted","data":{"n":%s}}' % number.encode() in result
+
+
+async def test_the_details_of_a_call_error_are_shown_with_the_numbers_they_came_with(api: Served) -> None:
+    result = await answered(api, '[4,"ID","InternalError","broken",{"n":1e999}]')
+    assert b'"details":{"n":1e999}' in result

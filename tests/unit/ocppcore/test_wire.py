@@ -8,8 +8,10 @@ from pydantic import MISSING, ValidationError
 
 from ocppcore import wire
 from ocppcore.v201 import CostUpdatedRequest, DataTransferRequest, HeartbeatResponse, UnlockConnectorRequest
-from ocppcore.wire import decode, encode
+from ocppcore.wire import decode, dump_json, encode, load_json
 
+ABSURD = b"1e99999999999999999999"
+"""No Decimal holds it."""
 SUMMER = timezone(timedelta(hours=2))
 
 
@@ -38,10 +40,22 @@ def test_a_number_too_small_to_store_is_zero(written: bytes) -> None:
     assert len(f"{cost(written):f}") < 110
 
 
-@pytest.mark.parametrize("written", [b"1e18", b"-1e18", b"1e308", b"1e999", b"1e999999999", b"9" * 4000])
+@pytest.mark.parametrize("written", [b"1e18", b"-1e18", b"1e308", b"1e999", b"1e999999999", b"9" * 4000, ABSURD])
 def test_a_number_too_large_to_store_is_refused(written: bytes) -> None:
     with pytest.raises(ValidationError, match="number_range"):
         cost(written)
+
+
+@pytest.mark.parametrize("written", [b"1e999", ABSURD, b"-" + ABSURD, b"9" * 4000])
+def test_an_integer_beyond_32_bits_is_refused(written: bytes) -> None:
+    with pytest.raises(ValidationError, match="integer_range"):
+        decode(UnlockConnectorRequest, b'{"evseId":%b,"connectorId":1}' % written)
+
+
+@pytest.mark.parametrize("number", ["1E+999", "-1.50", "1E-999", "0.0", "9" * 400, ABSURD.decode()])
+def test_a_number_in_a_place_without_a_type_keeps_its_digits(number: str) -> None:
+    text = b'{"n":[%b]}' % number.encode()
+    assert dump_json(load_json(text)) == text
 
 
 @pytest.mark.parametrize("written", [b"1.0", b"1", b"1e0", b"10e-1"])
