@@ -46,6 +46,11 @@ CLOSINGS_MAX: Final = 3
 CHARACTERS_MIN: Final = 16
 CHARACTERS_MAX: Final = 40
 """A00.FR.205; a station may say that it takes more (errata 2025-09)."""
+LIMIT_MAX: Final = 64
+SHOWN: Final[dict[RotationState, str]] = {
+    "changed": "it connected with the new password",
+    "kept": "it connected with the old password",
+}
 SURELY_NOT_TOLD: Final = ("not_connected", "refused", "expired")
 
 
@@ -130,13 +135,15 @@ def ended(body: Ended, view: View, context: Context) -> Outcome:
         said = f"{error['code']} {error.get('description', '')}".strip() if isinstance(error, dict) else ""
         return _over(station, rotation, context, "kept", f"the station answered an error: {said}", refused=True)
     if body.status != "answered":
-        return _unsure(station, rotation, context, f"no answer that can be read: {body.status}")
+        return _unanswered(body, station, rotation, context)
     result: dict[str, Any] = load_json(body.response)["setVariableResult"][0]
     match result["attributeStatus"]:
         case "Accepted":
             return _over(station, rotation, context, "changed")
         case "RebootRequired":
-            return _unsure(station, rotation, context, "the station takes it at its next boot", reboot=True)
+            reason = "the station takes it at its next boot"
+            moved = _moved(station, rotation, context, "unsure", reason=reason, epoch=body.epoch, reboot=True)
+            return Outcome((moved,))
         case status:
             more = result.get("attributeStatusInfo", {}).get("reasonCode", "")
             return _over(station, rotation, context, "kept", f"{status} {more}".strip(), refused=True)
@@ -144,18 +151,12 @@ def ended(body: Ended, view: View, context: Context) -> Outcome:
 
 def connected(view: View, context: Context) -> Outcome:
     """The password that opened the station's connection shows which one it has."""
-    station, connection = station_of(view, context.station), context.connection
+    station = station_of(view, context.station)
     rotation = station.rotation
-    if rotation is None or connection is None or not connection.connected:
+    shown = _shown(rotation, context) if rotation else None
+    if rotation is None or shown is None or shown == rotation.state:
         return NOTHING
-    if connection.at < rotation.started.at:
-        return NOTHING  # "next" was another password then
-    if connection.credential == "next" and rotation.state != "started":
-        return _over(station, rotation, context, "changed", "it connected with the new password")
-    later = rotation.state == "unsure" and not rotation.reboot and connection.epoch > rotation.epoch
-    if connection.credential == "current" and later:
-        return _over(station, rotation, context, "kept", "it connected with the old password")
-    return NOTHING
+    return _over(station, rotation, context, shown, SHOWN[shown])
 
 
 def booted(station: Station, context: Context) -> Outcome:
@@ -193,9 +194,28 @@ def _of(station: Station, operation_id: str) -> Rotation | None:
     return rotation if rotation and rotation.started.operation_id == operation_id else None
 
 
-def _unsure(station: Station, rotation: Rotation, context: Context, reason: str, *, reboot: bool = False) -> Outcome:
-    epoch = context.connection.epoch if context.connection else rotation.epoch
-    return Outcome((_moved(station, rotation, context, "unsure", reason=reason, epoch=epoch, reboot=reboot),))
+def _unanswered(body: Ended, station: Station, rotation: Rotation, context: Context) -> Outcome:
+    """Nobody knows, unless the station has come back already: a connection after the one that it was told on shows."""
+    epoch = body.epoch
+    if epoch < 0:  # an end that an earlier release noted
+        epoch = context.connection.epoch if context.connection else rotation.epoch
+    told = msgspec.structs.replace(rotation, state="unsure", epoch=epoch)
+    shown = _shown(told, context)
+    if shown != "unsure":
+        return _over(station, rotation, context, shown, f"{body.status}; {SHOWN[shown]}")
+    reason = f"no answer that can be read: {body.status}"
+    return Outcome((_moved(station, rotation, context, "unsure", reason=reason, epoch=epoch),))
+
+
+def _shown(rotation: Rotation, context: Context) -> RotationState:
+    """What the present connection shows: changed, kept, or that it says nothing (the state as it is)."""
+    connection = context.connection
+    if connection is None or not connection.connected or connection.at < rotation.started.at:
+        return rotation.state  # of an earlier connection "next" was another password
+    if connection.credential == "next" and rotation.state != "started":
+        return "changed"
+    later = rotation.state == "unsure" and not rotation.reboot and connection.epoch > rotation.epoch
+    return "kept" if connection.credential == "current" and later else rotation.state
 
 
 def _over(
@@ -285,5 +305,5 @@ def _max_limit(report: dict[str, Any]) -> int | None:
         names = (data["component"]["name"].casefold(), data["variable"]["name"].casefold())
         limit = data.get("variableCharacteristics", {}).get("maxLimit")
         if names == ("securityctrlr", "basicauthpassword") and isinstance(limit, int | Decimal):
-            return int(limit) if limit >= CHARACTERS_MIN else None
+            return int(min(limit, LIMIT_MAX)) if limit >= CHARACTERS_MIN else None
     return None

@@ -5,6 +5,7 @@ good (A05.FR.07). A station that cannot connect with the new profile comes back 
 in its list.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from services.device.domain.station import Station, changes, problem, station_of
 REFERENCE: Final = "profile/"
 DUE: Final = "profile-upgrade"
 SLOTS_TRIED_MAX: Final = 4
+SLOTS_MAX: Final = 100
 COMMANDS_MAX: Final = 12
 """Commands that one operation may take: a step whose answer did not come is asked again."""
 SURELY_NOT_SENT: Final = ("not_connected", "refused", "expired")
@@ -313,7 +315,8 @@ def _moved(
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(int(one) for one in text.split(",") if one.strip().isdecimal()))
+    found = re.findall(r"(?:^|,)\s*(\d{1,9})\s*(?=,|$)", text, re.ASCII)
+    return tuple(dict.fromkeys(map(int, found)))[:SLOTS_MAX]
 
 
 def _said(action: str, answer: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from ocppcore.rpc import CallError, CallResult
 from services.device.domain.changes import CHANGES
 from services.device.domain.rotation import CLOSINGS_MAX, EVIDENCE, UntoldPassword
 from services.device.domain.station import Station
+from services.device.projections import STATIONS
 from services.device.service import PARTS
 from tests.support.given import World
 
@@ -223,6 +224,35 @@ def test_the_next_connection_shows_which_password_the_station_has(
     replayed(world)
 
 
+@pytest.mark.parametrize(("shown", "left"), [("next", (NEW, None)), ("current", (OLD, None))])
+def test_a_station_that_came_back_before_the_end_was_known_has_shown_it(
+    world: World, shown: Any, left: tuple[str, None]
+) -> None:
+    asked(world)
+    receipt(world, "sending")
+    world.connect(epoch=1, connected=False)
+    receipt(world, "lost")
+    world.connect(epoch=2, profile=1, credential=shown)
+    settle(world)
+    assert (admitted(world), row(world)[0]) == (left, "changed" if shown == "next" else "kept")
+    assert is_over(world)
+    replayed(world)
+
+
+def test_the_connection_that_it_was_told_on_shows_nothing(world: World) -> None:
+    """It was queued on the first, and sent on the second: a timeout there, and the second is still the newest."""
+    asked(world)
+    receipt(world, "sending")
+    world.connect(epoch=2, profile=1, credential="current")
+    receipt(world, "lost")
+    receipt(world, "sending", epoch=2)
+    receipt(world, "timeout", epoch=2)
+    settle(world)
+    assert (admitted(world), row(world)[0]) == ((OLD, NEW), "unsure")
+    world.connect(epoch=3, profile=1, credential="current")
+    assert (admitted(world), row(world)[0]) == ((OLD, None), "kept")
+
+
 def test_a_connection_from_before_shows_nothing(world: World) -> None:
     unsure(world, "timeout")
     world.connect(epoch=1, profile=1, credential="current")
@@ -357,7 +387,17 @@ def test_a_password_is_as_long_as_the_station_takes(world: World) -> None:
     assert rotate(world, length=64).status == 202
 
 
-def report(world: World, limit: int) -> None:
+@pytest.mark.parametrize(("limit", "known"), [(64, 64), (1e6, 64), (20.5, 20), (3, None)])
+def test_what_a_station_reports_of_its_passwords_is_believed_within_reason(
+    world: World, limit: float, known: int | None
+) -> None:
+    report(world, limit)
+    (found,) = world.rows(STATIONS)
+    assert found["password_max"] == known
+    replayed(world)
+
+
+def report(world: World, limit: float) -> None:
     variable = {
         "component": {"name": "SecurityCtrlr"},
         "variable": {"name": "BasicAuthPassword"},

@@ -290,7 +290,9 @@ def test_a_station_that_is_away_is_asked_nothing(world: World) -> None:
     assert (row(world), admitted(world)) == (("kept", "GetVariables: not_connected"), (1, None))
 
 
-@pytest.mark.parametrize("payload", [values(priority=""), values(priority="none")])
+@pytest.mark.parametrize(
+    "payload", [values(priority=""), values(priority="none"), values(priority="99999999999999999999,-1")]
+)
 def test_a_station_that_does_not_say_its_priorities_keeps_its_profile(world: World, payload: object) -> None:
     until(world, "reading")
     answer(world, payload)

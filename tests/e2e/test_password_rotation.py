@@ -1,0 +1,144 @@
+"""A station's password changes (A01) between real processes, and whatever dies, one opens and only one does."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from csms.harness import System
+from tests.support.changing_station import Answer, Line, online, refused, set_variables
+from tests.support.third_party import eventually
+
+pytest_plugins = ["tests.support.kafka_broker", "tests.support.system"]
+
+OPEN = ("started", "asked", "unsure")
+
+
+async def register(api: httpx.AsyncClient, identity: str) -> str:
+    made = await api.post("/device/stations", json={"id": identity})
+    assert made.status_code == 201, made.text
+    return str(made.json()["password"])
+
+
+def rotating(api: httpx.AsyncClient, identity: str, wait: str = "wait=20") -> "asyncio.Task[httpx.Response]":
+    return asyncio.create_task(api.post(f"/device/stations/{identity}/password:rotate", headers={"Prefer": wait}))
+
+
+async def known(api: httpx.AsyncClient, identity: str) -> None:
+    """The device service has seen the station's connection."""
+
+    async def look() -> Any:
+        return (await api.get(f"/device/stations/{identity}")).json()["connection"]
+
+    await eventually(look, lambda connection: connection["connected"])
+
+
+async def outcome(api: httpx.AsyncClient, identity: str) -> dict[str, Any]:
+    """What became of its newest change."""
+
+    async def look() -> Any:
+        found = await api.get("/device/credential-changes", params={"stationId": identity})
+        return found.json()["items"][0]
+
+    found: dict[str, Any] = await eventually(look, lambda change: change["state"] not in OPEN)
+    return found
+
+
+class Told:
+    """What the station was told, and how it answers."""
+
+    def __init__(self, status: str | None) -> None:
+        self.password = ""
+        self._said = set_variables(status, take=self._take) if status else None
+
+    def _take(self, _: str, value: str) -> None:
+        self.password = value
+
+    def answers(self) -> dict[str, Answer]:
+        return {"SetVariables": self._said or self._silent}
+
+    def _silent(self, request: dict[str, Any]) -> None:
+        self.password = request["setVariableData"][0]["attributeValue"]
+
+
+async def beats(line: Line) -> bool:
+    return (await line.call("Heartbeat", {}))[0] == 3
+
+
+@pytest.mark.requirement("A01.FR.02", "A01.FR.03")
+async def test_an_accepted_password_is_in_force_when_the_operation_answers(
+    system: System, api: httpx.AsyncClient
+) -> None:
+    url, old, told = system.gateways[0], await register(api, "Rotate-1"), Told("Accepted")
+    async with online(url, "Rotate-1", old, told.answers()) as line:
+        await known(api, "Rotate-1")
+        answer = await rotating(api, "Rotate-1")
+        assert (answer.status_code, answer.json()["state"]) == (200, "changed"), answer.text
+        assert await beats(line), "the live connection is not cut for it"
+    assert await refused(url, "Rotate-1", old) == 401
+    assert await refused(url, "Rotate-1", told.password) == 101
+    frames = await api.get("/gateway/stations/Rotate-1/frames", params={"limit": 1000})
+    assert "SetVariables" in frames.text
+    assert told.password not in frames.text
+
+
+@pytest.mark.requirement("A01.FR.04")
+async def test_a_refused_password_leaves_the_old_one(system: System, api: httpx.AsyncClient) -> None:
+    url, old, told = system.gateways[0], await register(api, "Rotate-2"), Told("Rejected")
+    async with online(url, "Rotate-2", old, told.answers()):
+        await known(api, "Rotate-2")
+        answer = await rotating(api, "Rotate-2")
+        assert (answer.status_code, answer.json()["state"], answer.json()["reason"]) == (200, "kept", "Rejected")
+    assert await refused(url, "Rotate-2", told.password) == 401
+    assert await refused(url, "Rotate-2", old) == 101
+
+
+@pytest.mark.parametrize("takes", [True, False])
+async def test_without_an_answer_the_next_connection_decides(
+    system: System, api: httpx.AsyncClient, takes: bool
+) -> None:
+    """Until then both passwords open."""
+    identity = f"Rotate-silent-{takes}"
+    url, old, told = system.gateways[0], await register(api, identity), Told(None)
+    async with online(url, identity, old, told.answers()) as line:
+        await known(api, identity)
+        asked = rotating(api, identity)
+        await line.hears("SetVariables")
+    has = told.password if takes else old
+    async with online(url, identity, has, Told("Accepted" if takes else "Rejected").answers()):
+        # It went without an answer: the command is idempotent and may come again.
+        answer = await asked
+        found = answer.json() if answer.status_code == 200 else await outcome(api, identity)
+    assert found["state"] == ("changed" if takes else "kept"), found
+    assert await refused(url, identity, told.password if not takes else old) == 401
+    assert await refused(url, identity, has) == 101
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("takes", [True, False])
+async def test_killed_between_send_and_answer(system: System, api: httpx.AsyncClient, takes: bool) -> None:
+    """kill -9 of the service that decides (embedded: of everything) while the station holds the command."""
+    identity = f"Rotate-killed-{takes}"
+    url, old, told = system.gateways[0], await register(api, identity), Told(None)
+    victim = system.programs.get("device") or system.programs["up"]
+    async with online(url, identity, old, told.answers()) as line:
+        await known(api, identity)
+        assert (await rotating(api, identity, "wait=0")).status_code == 202
+        await line.hears("SetVariables")
+        victim.kill()
+    await system.start()
+    has = told.password if takes else old
+    later = Told("Accepted" if takes else "Rejected")
+    async with online(url, identity, has, later.answers()):
+        found = await outcome(api, identity)
+    assert found["state"] == ("changed" if takes else "kept"), found
+    assert await refused(url, identity, told.password if not takes else old) == 401
+    assert await refused(url, identity, has) == 101
+
+
+async def test_a_station_that_is_away_keeps_its_password(system: System, api: httpx.AsyncClient) -> None:
+    url, old = system.gateways[0], await register(api, "Rotate-away")
+    answer = await rotating(api, "Rotate-away")
+    assert (answer.status_code, answer.json()["state"], answer.json()["reason"]) == (200, "kept", "not_connected")
+    assert await refused(url, "Rotate-away", old) == 101
