@@ -85,7 +85,10 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the requester of a command is told; `response` is the station's, `error` names code and description."""
+    """What the requester of a command is told; `response` is the station's, `error` names code and description.
+
+    `epoch`: of the connection that it was given to last, -1 for none.
+    """
 
     command_id: str
     action: str
@@ -93,6 +96,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reference: str
     response: msgspec.Raw = msgspec.Raw(b"null")
     error: msgspec.Raw = msgspec.Raw(b"null")
+    epoch: int = -1
 
 
 class OpenCommand(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -198,6 +202,7 @@ class CommandEnded(Event, frozen=True, kw_only=True):
     reference: str = ""
     response: msgspec.Raw = msgspec.Raw(b"null")
     error: msgspec.Raw = msgspec.Raw(b"null")
+    epoch: int = -1
 
     def subject(self) -> str:
         return self.station
@@ -450,6 +455,7 @@ class Commands:
             reference=command.reference,
             response=msgspec.Raw(response),
             error=msgspec.Raw(msgspec.json.encode(error)),
+            epoch=command.epoch,
         )
 
     def derive(self, event: CommandEnded, follow: Follow) -> Iterable[NewRecord]:
@@ -463,6 +469,7 @@ class Commands:
             reference=event.reference,
             response=event.response,
             error=event.error,
+            epoch=event.epoch,
         )
         told = Request(
             follow.id, ENDED, event.station, msgspec.json.encode(body), event.at, f"/{self.service}", "", "", ""
