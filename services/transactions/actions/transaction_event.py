@@ -30,7 +30,7 @@ from ocppcore.wire import dump_json, load_json
 from services.transactions.domain import remote
 from services.transactions.domain.metering import fallen, first_and_last, registers
 from services.transactions.domain.said import Request, Said, read
-from services.transactions.domain.transaction import Transaction, known_digest, needs_of, transaction_key
+from services.transactions.domain.transaction import Transaction, known_digest, may_start, needs_of, transaction_key
 
 KINDS: dict[str, type[TransactionEvent]] = {
     "Started": TransactionStarted,
@@ -205,7 +205,7 @@ def _evse(request: Request, held: Transaction | None) -> int | None:
 
 
 def _starts(request: Request, held: Transaction | None) -> bool:
-    """Whether this idToken is to start the energy: with the first event, or once the cable is in already (E02)."""
+    """Whether this idToken is to start the energy, which a master pass may not (C16.FR.03)."""
     if request.eventType == "Started":
         return True
-    return request.triggerReason == "Authorized" and (held is None or held.token is None)
+    return may_start(request.eventType, request.triggerReason) and (held is None or held.starts_with(request.seqNo))

@@ -50,7 +50,8 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
 
     `heard_at`: our clock when the first of its events came, whichever that was; it never changes, so lists are in its
     order and an index on it is written once a transaction.
-    `pieces`: the register's course (`energy.py`); `span_wh` and `span_drops`: the most that any one event shows.
+    `token`: the first that any event named; `accepted`: the first that was accepted to start the energy, whose
+    transaction it then is. `pieces`: the register's course (`energy.py`); `span_wh` and `span_drops`: the most that any one event shows.
     """
 
     KIND: ClassVar[str] = "Transaction"
@@ -66,6 +67,7 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     evse: tuple[int, int] | None = None
     connector: tuple[int, int] | None = None
     token: tuple[int, str, str] | None = None
+    accepted: tuple[int, str, str] | None = None
     remote_start_id: tuple[int, int] | None = None
     reservation_id: tuple[int, int] | None = None
     time_spent_charging_s: tuple[int, int] | None = None
@@ -80,6 +82,18 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     @property
     def state(self) -> str:
         return "ended" if self.ended else "open"
+
+    @property
+    def owner(self) -> tuple[str, str] | None:
+        """The pseudonym and type of the token whose transaction this is: a refused one only where none was accepted."""
+        found = self.accepted or self.token
+        return found[1:] if found else None
+
+    def starts_with(self, seq_no: int) -> bool:
+        """Whether a token in the event of this seqNo is to start the energy: none before it was accepted to. So the
+        first one that is accepted, and each that was refused before it, are judged again as they were the first time.
+        """
+        return self.accepted is None or seq_no <= self.accepted[0]
 
     @property
     def bounds(self) -> tuple[int, int] | None:
@@ -191,6 +205,12 @@ def known_digest(view: View, station: str, transaction_id: str, seq_no: int) -> 
     return page.digests.get(seq_no) if page else None
 
 
+def may_start(event_type: str, trigger_reason: str) -> bool:
+    """Whether an idToken in such an event can be there to start the energy, not to stop it: with the first event, or
+    once the cable is in already (E02, F02)."""
+    return event_type == "Started" or trigger_reason in ("Authorized", "RemoteStart")
+
+
 def add_seq(seen: Sequence[tuple[int, int]], seq_no: int) -> tuple[tuple[int, int], ...]:
     """Sorted, merged ranges with one more number."""
     if seen and seen[-1][1] + 1 == seq_no:
@@ -235,6 +255,12 @@ def _merge(before: Transaction, event: TransactionEvent) -> Transaction:
     token = before.token
     if event.token and (token is None or seq < token[0]):
         token = (seq, event.token, event.token_type)
+    accepted = before.accepted
+    started_with = event.authorization == "Accepted" and may_start(
+        "Started" if isinstance(event, TransactionStarted) else "", event.trigger_reason
+    )
+    if event.token and started_with and (accepted is None or seq < accepted[0]):
+        accepted = (seq, event.token, event.token_type)
     spent = before.time_spent_charging_s
     if event.time_spent_charging_s is not None and (spent is None or seq > spent[0]):
         spent = (seq, event.time_spent_charging_s)
@@ -249,6 +275,7 @@ def _merge(before: Transaction, event: TransactionEvent) -> Transaction:
         evse=_earliest(before.evse, seq, event.evse_id),
         connector=_earliest(before.connector, seq, event.connector_id),
         token=token,
+        accepted=accepted,
         remote_start_id=_earliest(before.remote_start_id, seq, event.remote_start_id),
         reservation_id=_earliest(before.reservation_id, seq, event.reservation_id),
         time_spent_charging_s=spent,
@@ -314,8 +341,8 @@ def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterab
         held.charging_state.value if held.charging_state else None,
         held.stopped_reason or None,
         held.remote_start_id[1] if held.remote_start_id else None,
-        held.token[1] if held.token else None,
-        held.token[2] if held.token else None,
+        held.owner[0] if held.owner else None,
+        held.owner[1] if held.owner else None,
         held.first.wh if held.first else None,
         held.last.wh if held.last else None,
         format(energy_wh, "f") if energy_wh is not None else None,

@@ -151,3 +151,54 @@ def test_the_token_of_a_remote_start_is_checked_when_its_transaction_reports(wor
     started = outcome.events[0]
     assert isinstance(started, TransactionStarted)
     assert (started.remote_start_id, started.authorization) == (5, status)
+
+
+MASTER = {"idToken": "MASTER", "type": "Central"}
+
+
+def swipe(world: World, seq_no: int, token: str, trigger: str = "Authorized", kind: str = "Updated") -> str:
+    """The status that is answered to an event with this token."""
+    outcome = world.call("TransactionEvent", event(kind, seq_no, token=token, trigger=trigger))
+    return str(answer(outcome)["idTokenInfo"]["status"])
+
+
+@pytest.fixture
+def plugged(world: World) -> World:
+    """The cable is in, nobody has presented a token; `PASS` is a master pass, `ABC` and `DEF` are drivers."""
+    made = World("transactions", parts(PSEUDONYMS, "MASTER"))
+    known(made, "PASS", status="Accepted", group=MASTER)
+    for driver in ("ABC", "DEF"):
+        known(made, driver, status="Accepted")
+    made.call("TransactionEvent", event("Started", 0, trigger="CablePluggedIn"))
+    return made
+
+
+@pytest.mark.parametrize("trigger", ["Authorized", "RemoteStart"])
+def test_a_master_pass_starts_nothing_however_often_it_is_presented(plugged: World, trigger: str) -> None:
+    """C16.FR.03; a repeat is answered as the first time."""
+    assert [swipe(plugged, 1, "PASS", trigger) for _ in range(3)] == ["Invalid"] * 3
+    assert swipe(plugged, 2, "PASS", trigger) == "Invalid"
+    assert swipe(plugged, 3, "ABC", trigger) == "Accepted"
+    assert [swipe(plugged, seq_no, "PASS", trigger) for seq_no in (1, 2)] == ["Invalid"] * 2
+
+
+def test_a_master_pass_may_stop_what_another_token_started(plugged: World) -> None:
+    assert swipe(plugged, 1, "ABC") == "Accepted"
+    assert [swipe(plugged, 2, "PASS") for _ in range(2)] == ["Accepted"] * 2
+    assert swipe(plugged, 1, "ABC") == "Accepted"
+    assert swipe(plugged, 3, "PASS", "StopAuthorized", "Ended") == "Accepted"
+
+
+def test_a_token_that_stopped_a_transaction_did_not_start_it(plugged: World) -> None:
+    assert swipe(plugged, 1, "PASS", "StopAuthorized") == "Accepted"
+    assert swipe(plugged, 2, "PASS") == "Invalid"
+
+
+def test_the_transaction_is_that_of_the_first_token_that_was_accepted(plugged: World) -> None:
+    swipe(plugged, 1, "PASS")
+    (row,) = plugged.rows(TRANSACTIONS)
+    assert row["token"] == PSEUDONYMS.of("ISO14443", "PASS")
+    swipe(plugged, 4, "DEF")
+    swipe(plugged, 2, "ABC")
+    (row,) = plugged.rows(TRANSACTIONS)
+    assert row["token"] == PSEUDONYMS.of("ISO14443", "ABC")
