@@ -24,7 +24,9 @@ QUICK = Options(runs=1, seconds=5.0, connections=500, hold_s=10.0, events=50_000
 
 
 def main(
-    log: Annotated[list[str] | None, typer.Option(help="`embedded`, `kafka`; may be repeated; without: both")] = None,
+    log: Annotated[
+        list[str] | None, typer.Option(help="`embedded`, `kafka`, `kafka-apart`; may be repeated; without: all")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A short smoke run: its figures mean little")] = False,
     runs: Annotated[int | None, typer.Option(min=1, help="Medians of how many runs")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="Measured window of each run")] = None,

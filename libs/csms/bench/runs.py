@@ -14,7 +14,8 @@ from csms.bench.replay import place, produce, replay
 from csms.bench.systems import System
 from simulator.load import LoadConfig
 
-LOGS = ("embedded", "kafka")
+LOGS = ("embedded", "kafka", "kafka-apart")
+"""On Kafka in one process, as on the embedded log; and apart: each service in a process of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,8 @@ async def run(options: Options, report: Report, console: Console) -> None:
 @asynccontextmanager
 async def _system(log: str, partitions: int, bars: Bars) -> AsyncIterator[System]:
     with bars.bar(f"{log}: start") as come:
-        starting = systems.embedded(partitions) if log == "embedded" else systems.on_kafka(partitions)
+        apart = log == "kafka-apart"
+        starting = systems.embedded(partitions) if log == "embedded" else systems.on_kafka(partitions, apart=apart)
         system = await starting.__aenter__()
         come(1, "ready")
     try:

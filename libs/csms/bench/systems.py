@@ -1,4 +1,4 @@
-"""The system under measurement, as real processes: everything in one on the embedded log, or each service on Kafka."""
+"""The system under measurement, as real processes: everything in one on either log, or on Kafka each service apart."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -67,17 +67,24 @@ async def embedded(partitions: int) -> AsyncIterator[System]:
 
 
 @asynccontextmanager
-async def on_kafka(partitions: int) -> AsyncIterator[System]:
-    """A broker, PostgreSQL, and a process for each service. Raises BrokerUnavailable, harness.ProcessFailed."""
+async def on_kafka(partitions: int, *, apart: bool) -> AsyncIterator[System]:
+    """A broker, PostgreSQL, and `csms up`, or `apart` a process for each service.
+
+    Raises BrokerUnavailable, harness.ProcessFailed.
+    """
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(harness.temporary_directory())
         broker = await stack.enter_async_context(KafkaBroker.start())
         postgres = await stack.enter_async_context(EmbeddedPostgres(directory / "postgres"))
         others = {"postgres": postgres.pid} | _broker_pid()
-        running = harness.on_kafka(
-            directory, broker.bootstrap, postgres.dsn, CSMS_PARTITIONS=str(partitions), CSMS_LOG_LEVEL="warning"
-        )
-        yield await stack.enter_async_context(_started(System("Kafka", running, others)))
+        more = {"CSMS_PARTITIONS": str(partitions), "CSMS_LOG_LEVEL": "warning"}
+        if apart:
+            running = harness.on_kafka(directory, broker.bootstrap, postgres.dsn, replicas=None, **more)
+            system = System("Kafka, a process each", running, others)
+        else:
+            more |= {"CSMS_LOG": "kafka", "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap, "DATABASE_URL": postgres.dsn}
+            system = System("Kafka", harness.embedded(directory, prefix=(), **more), others)
+        yield await stack.enter_async_context(_started(system))
 
 
 @asynccontextmanager

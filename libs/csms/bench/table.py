@@ -160,11 +160,16 @@ def _each(
 
 
 def _at_least(log: LogFigures, name: str, values: Sequence[float]) -> str:
-    return _judged(values, REQUIRED[log.log][name], lambda value, limit: value >= limit, "≥", 0, 1)
+    return _judged(values, _required(log, name), lambda value, limit: value >= limit, "≥", 0, 1)
 
 
 def _at_most(log: LogFigures, name: str, values: Sequence[float], digits: int = 0, unit: float = 1) -> str:
-    return _judged(values, REQUIRED[log.log][name], lambda value, limit: value <= limit, "≤", digits, unit)
+    return _judged(values, _required(log, name), lambda value, limit: value <= limit, "≤", digits, unit)
+
+
+def _required(log: LogFigures, name: str) -> float:
+    """Of the log, however its processes are cut: `Kafka, a process each` is held to what is said of Kafka."""
+    return REQUIRED[log.log.partition(",")[0]][name]
 
 
 def _judged(

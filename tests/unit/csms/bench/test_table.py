@@ -55,11 +55,13 @@ def test_both_logs_connections_replay_and_limits_have_their_place() -> None:
         errors=1,
     )
     replay = Replay(events=1000, events_per_s=30_000.0, seconds=1.0, hash_s=0.5, produce_s=1.0, cpu_us=40.0)
-    logs = [LogFigures(name, [CLOSED], [OPEN], [held], [replay]) for name in ("embedded", "Kafka")]
+    logs = [
+        LogFigures(name, [CLOSED], [OPEN], [held], [replay]) for name in ("embedded", "Kafka", "Kafka, a process each")
+    ]
     text = shown(Report("m", logs, kafka=[RoundTrip(records_per_s=20_000.0, cpu_us=50.0, p50_ms=2.0, p99_ms=9.0)]))
-    assert text.count("9 of 10") == 2
-    assert text.count("40.0 ≤ 64") == 2
-    assert text.count("30,000 ≥ 25,000") == 2
+    assert text.count("9 of 10") == 3
+    assert text.count("40.0 ≤ 64") == 3
+    assert text.count("30,000 ≥ 25,000") == 3
     assert "Kafka round trip 20,000" in text
 
 
