@@ -5,7 +5,9 @@ It runs without our environment, which holds secrets, and is killed when it take
 """
 
 import asyncio
+import contextlib
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -51,7 +53,8 @@ class CommandAuthority:
             raise AuthorityFailed(f"{argv[0]} took longer than {self.timeout_s:g} s", again=True) from None
         finally:
             if process.returncode is None:
-                process.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # with whatever it has started: the session is its own
                 await process.wait()
         if code != 0:
             text = said.decode(errors="replace").strip()[:ERROR_CHARACTERS_MAX]

@@ -3,6 +3,7 @@
 We vouch for the station towards the server, with a client certificate or HTTP Basic. Redirects are not followed.
 """
 
+import asyncio
 import base64
 import binascii
 import ssl
@@ -56,11 +57,17 @@ class EstAuthority:
         url = self.urls[wanted.use]
         body = base64.encodebytes(wanted.request.public_bytes(Encoding.DER))
         headers = {"Content-Type": CSR_TYPE, "Content-Transfer-Encoding": "base64", "Accept": CERTIFICATES_TYPE}
-        async with httpx.AsyncClient(
-            verify=self.context, auth=self.basic, timeout=self.timeout_s, trust_env=False
-        ) as client:
-            made = await _ask(client, "POST", f"{url}/simpleenroll", headers, body)
-            above = await _ask(client, "GET", f"{url}/cacerts", {"Accept": CERTIFICATES_TYPE}, b"")
+        try:
+            async with (
+                asyncio.timeout(2 * self.timeout_s),  # for both requests, however slowly bytes drip
+                httpx.AsyncClient(
+                    verify=self.context, auth=self.basic, timeout=self.timeout_s, trust_env=False
+                ) as client,
+            ):
+                made = await _ask(client, "POST", f"{url}/simpleenroll", headers, body)
+                above = await _ask(client, "GET", f"{url}/cacerts", {"Accept": CERTIFICATES_TYPE}, b"")
+        except TimeoutError:
+            raise AuthorityFailed(f"{url} took longer than {2 * self.timeout_s:g} s", again=True) from None
         return [*made, *above]
 
 
