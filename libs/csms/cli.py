@@ -112,6 +112,11 @@ def simulate(
     token: Annotated[list[str] | None, typer.Option(help="TYPE:VALUE or VALUE; may be repeated")] = None,
     evses: Annotated[int, typer.Option(min=1)] = 1,
     prefix: Annotated[str, typer.Option(help="Stations are PREFIX-00001 and so on")] = "SIM",
+    profile: Annotated[int, typer.Option(min=1, max=3, help="Security profile; 2 and 3 are TLS")] = 1,
+    ca_file: Annotated[Path | None, typer.Option(help="By which they know the CSMS, PEM")] = None,
+    certificates: Annotated[
+        Path | None, typer.Option(help="Directory of STATION.pem and STATION.key, profile 3")
+    ] = None,
     journal: Annotated[Path | None, typer.Option(help="JSON lines of what was acknowledged")] = None,
     api: Annotated[str | None, typer.Option(help="The CSMS's API, to register and to compare afterwards")] = None,
     key: Annotated[str | None, typer.Option(help="An operator's API key", envvar="CSMS_ADMIN_KEY")] = None,
@@ -128,7 +133,10 @@ def simulate(
     try:
         outcome = asyncio.run(
             simulator.run(
-                url=url or f"ws://127.0.0.1:{read(GatewaySettings).ocpp_port}/ocpp",
+                url=url or _own_url(profile),
+                profile=profile,
+                ca_file=ca_file,
+                certificates=certificates,
                 stations=stations,
                 seed=seed,
                 faults=chosen,
@@ -147,6 +155,11 @@ def simulate(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     raise typer.Exit(outcome.exit_code)
+
+
+def _own_url(profile: int) -> str:
+    ports = read(GatewaySettings)
+    return f"ws://127.0.0.1:{ports.ocpp_port}/ocpp" if profile == 1 else f"wss://localhost:{ports.ocpp_tls_port}/ocpp"
 
 
 def _own_key(settings: BaseServiceSettings) -> str:

@@ -45,21 +45,25 @@ class CsmsApi:
     ) -> None:
         await self._http.aclose()
 
-    async def register_stations(self, ids: list[str], evses: int, password: str | None) -> dict[str, str]:
+    async def register_stations(
+        self, ids: list[str], evses: int, password: str | None, profile: int = 1
+    ) -> dict[str, str]:
         """Creates the stations, or gives those that exist a new password. Returns the passwords by station id."""
         passwords = {station_id: password or token_urlsafe(24) for station_id in ids}
-        await _all(self._register(station_id, evses, passwords[station_id]) for station_id in ids)
+        await _all(self._register(station_id, evses, passwords[station_id], profile) for station_id in ids)
         return passwords
 
-    async def _register(self, station_id: str, evses: int, password: str) -> None:
+    async def _register(self, station_id: str, evses: int, password: str, profile: int) -> None:
         body = {
             "id": station_id,
             "password": password,
+            "securityProfile": profile,
             "evses": [{"id": n, "connectors": [{"id": 1}]} for n in range(1, evses + 1)],
         }
         answer = await self._send("POST", "/device/stations", body, {409})
         if answer.status_code == 409:
-            await self._send("PATCH", f"/device/stations/{quote(station_id, safe='')}", {"password": password})
+            change = {"password": password, "securityProfile": profile}
+            await self._send("PATCH", f"/device/stations/{quote(station_id, safe='')}", change)
 
     async def register_tokens(self, tokens: Iterable[IdToken]) -> None:
         """Makes sure that the CSMS accepts these idTokens."""

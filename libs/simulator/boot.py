@@ -98,6 +98,7 @@ class Boot:
             station.set_timer("reboot", 0, 200)
             return
         station.hang_up()
+        station.networks.rebooted()
         station.registration = Registration.NONE
         station.clear_timer("boot", 0)
         station.set_timer("dial", 0, station.world(station.fault_rng.between(10, 30)))

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
 from .actions import Actions
 from .inputs import Connected, ConnectFailed, Disconnected, Event, Received, Wake
 from .station import Station
+from .tls import context
 
 SUBPROTOCOL = Subprotocol("ocpp2.0.1")
 FRAME_BYTES_MAX = 1 << 20
@@ -128,16 +129,25 @@ class Player:
         raise AssertionError("nothing completes the future")
 
     async def _dial(self) -> Event:
-        station_id, password = self.station.config.station_id, self.station.password
-        headers = {}
-        if password is not None:
+        station_id, password, target = (
+            self.station.config.station_id,
+            self.station.password,
+            self.station.networks.target,
+        )
+        headers, tls, sources = {}, None, self._network.sources
+        if password is not None and target.security_profile < 3:
             credentials = base64.b64encode(f"{station_id}:{password}".encode()).decode()
             headers["Authorization"] = f"Basic {credentials}"
-        sources = self._network.sources
+        if target.url:
+            sources = ()
         try:
+            if target.security_profile > 1:
+                own = self.station.certificate if target.security_profile == 3 else None
+                tls = context(self.station.csms_roots.values(), own)
             async with self._network.dials:
                 self._ws = await connect(
-                    f"{self._network.url}/{quote(station_id, safe='')}",
+                    f"{target.url.rstrip('/') or self._network.url}/{quote(station_id, safe='')}",
+                    ssl=tls,
                     subprotocols=[SUBPROTOCOL],
                     additional_headers=headers,
                     user_agent_header=None,
@@ -151,7 +161,7 @@ class Player:
                 )
         except InvalidStatus as refused:
             return ConnectFailed(refused.response.status_code)
-        except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed):
+        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed):
             return ConnectFailed()
         if self._ws.subprotocol != SUBPROTOCOL:
             await self._close(abrupt=False)

@@ -72,6 +72,9 @@ async def run(
     prefix: str = "SIM",
     idle: bool = False,
     compression: bool = False,
+    profile: int = 1,
+    ca_file: Path | None = None,
+    certificates: Path | None = None,
     journal: Path | None = None,
     api: str | None = None,
     key: str | None = None,
@@ -84,11 +87,15 @@ async def run(
     `faults`: of "offline", "duplicates", "reconnect-storm". `tokens`: `TYPE:VALUE` or `VALUE`; without any,
     idTokens are made up. With `api` and `key` the stations and idTokens are registered first, and at the end
     every transaction is compared with the CSMS's. `journal`: a file of JSON lines, one per acknowledged
-    transaction event. `speed`: see `StationConfig`. Raises ValueError for impossible arguments.
+    transaction event. `speed`: see `StationConfig`. `profile`: the security profile; `ca_file`: by which the stations
+    know the CSMS, PEM; `certificates`: directory of their own ones (`FleetConfig`), needed with profile 3. Raises
+    ValueError for impossible arguments.
     """
     unknown = set(faults) - set(FAULTS)
     if unknown or stations < 1 or evses < 1 or speed <= 0:
         raise ValueError(f"unknown faults {sorted(unknown)}" if unknown else "stations, evses and speed are positive")
+    if profile > 1 and not url.startswith("wss:"):
+        raise ValueError(f"security profile {profile} is TLS: the URL begins with wss://, not as {url} does")
     if (api is None) != (key is None):
         raise ValueError("an API needs its key, and the other way round")
     console = console or Console()
@@ -106,6 +113,9 @@ async def run(
         faults=frozenset(faults),
         idle=idle,
         compression=compression,
+        security_profile=profile,
+        csms_roots=_text(ca_file),
+        certificates=certificates,
         storm_every_s=max(2, int(min(30, (duration_s or 90) / 3))),
     )
     with _open(journal) as file:
@@ -113,7 +123,7 @@ async def run(
             return await _play(config, file, duration_s, drain_s, console, None)
         async with CsmsApi(api, key) as csms:
             try:
-                passwords = await csms.register_stations(config.station_ids(), evses, password)
+                passwords = await csms.register_stations(config.station_ids(), evses, password, profile)
                 await csms.register_tokens(id_tokens)
             except ApiError as error:
                 console.print(f"[red]cannot prepare the CSMS:[/red] {error}")
@@ -197,6 +207,13 @@ def show(summary: Summary, console: Console) -> None:
         console.print(f"[red]broken:[/red] {line}", highlight=False, soft_wrap=True)
     if not summary.broken:
         console.print("[green]All promises were kept.[/green]")
+
+
+def _text(file: Path | None) -> str:
+    try:
+        return "" if file is None else file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from None
 
 
 def _made_up(seed: int, count: int) -> tuple[IdToken, ...]:

@@ -36,6 +36,13 @@ class Setting(NamedTuple):
     instance: str | None = None
 
 
+class ClientCertificate(NamedTuple):
+    """A station's own certificate with what is above it, and its key (security profile 3). Both PEM."""
+
+    chain: str
+    key: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationConfig:
     """One station. `run` makes transactionIds and message ids of this run unlike those of every other
@@ -55,6 +62,10 @@ class StationConfig:
     drivers: Drivers | None = None
     faults: Faults = field(default_factory=Faults)
     password: str | None = None
+    security_profile: int = 1
+    csms_roots: str = ""
+    """Root certificates (PEM) by which the station knows the CSMS; "": those of this machine."""
+    certificate: ClientCertificate | None = None
     message_timeout_ms: int = 30_000
     queue_limit: int = 500
     variables: tuple[Setting, ...] = ()

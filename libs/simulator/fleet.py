@@ -5,12 +5,13 @@ import asyncio
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
 from .actions import Actions
 from .client import Clock, Network, Player
-from .config import Drivers, Faults, StationConfig
+from .config import ClientCertificate, Drivers, Faults, StationConfig
 from .inputs import Finish, GoOffline, IdToken
 from .ledger import Ledger
 from .rng import Rng
@@ -31,7 +32,8 @@ _POWERS_W = (11_000, 22_000, 22_000, 50_000, 150_000)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetConfig:
     """What to play. `passwords`: one for all stations, or by station id. `idle`: nobody comes to charge.
-    `per_second`: how many stations are powered up in a second."""
+    `per_second`: how many stations are powered up in a second. `certificates`: a directory with ID.pem and ID.key of
+    each station; one without has none."""
 
     url: str
     stations: int
@@ -45,6 +47,9 @@ class FleetConfig:
     faults: frozenset[str] = frozenset()
     idle: bool = False
     compression: bool = False
+    security_profile: int = 1
+    csms_roots: str = ""
+    certificates: Path | None = None
     per_second: int = 500
     dials_max: int = 200
     storm_every_s: int = 30
@@ -74,7 +79,16 @@ def station_config(fleet: FleetConfig, station_id: str) -> StationConfig:
             duplicates=0.1 if "duplicates" in fleet.faults else 0.0,
         ),
         password=passwords.get(station_id) if isinstance(passwords, dict) else passwords,
+        security_profile=fleet.security_profile,
+        csms_roots=fleet.csms_roots,
+        certificate=_certificate(fleet.certificates, station_id),
     )
+
+
+def _certificate(folder: Path | None, station_id: str) -> ClientCertificate | None:
+    if folder is None or not (folder / f"{station_id}.pem").exists():
+        return None
+    return ClientCertificate((folder / f"{station_id}.pem").read_text(), (folder / f"{station_id}.key").read_text())
 
 
 def source_addresses(url: str) -> tuple[str, ...]:

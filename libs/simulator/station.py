@@ -32,6 +32,7 @@ from .inputs import (
     Wake,
 )
 from .link import Link, LinkState
+from .networks import Networks
 from .notes import (
     CommandAnswered,
     FaultInjected,
@@ -57,7 +58,9 @@ class Station:
         "books",
         "boot",
         "calls",
+        "certificate",
         "config",
+        "csms_roots",
         "desk",
         "drivers",
         "evses",
@@ -67,6 +70,7 @@ class Station:
         "ids",
         "link",
         "model",
+        "networks",
         "now",
         "outbox",
         "password",
@@ -91,6 +95,9 @@ class Station:
         for component, variable, value, instance in config.variables:
             self.model.put(Key(component, variable, instance), value)
         self.password = config.password
+        self.certificate = config.certificate
+        self.csms_roots = {"": config.csms_roots} if config.csms_roots else {}
+        self.networks = Networks(self, config.security_profile)
         self.firmware = "1.0.0"
         self.link = Link()
         self.outbox = Outbox(config.queue_limit)
@@ -222,6 +229,7 @@ class Station:
             return
         offline_ms = self.now - (self.link.down_since or self.now)
         self.link.opened()
+        self.networks.connected()
         if self.registration is not Registration.ACCEPTED:
             if ("boot", 0) not in self._timers:
                 self.boot.send()
@@ -238,6 +246,7 @@ class Station:
         if self.link.state is not LinkState.DIALLING:
             return
         self.link.lost(self.now)
+        self.networks.failed()
         self.note(Refused(status))
         self.set_timer("dial", 0, self.link.back_off_ms(self.model, self.fault_rng))
 

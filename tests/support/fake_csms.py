@@ -7,6 +7,7 @@ async with FakeCsms() as csms:
 
 import asyncio
 import base64
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Self
@@ -26,10 +27,13 @@ class FakeCsms:
     addresses; `closed`: the close code of each connection that ended, None if there was none. A test sets
     what it needs: `refuse` (HTTP status), `delay_s`, `silent` (answers nothing), `drop_after` (ends a
     connection after so many CALLs, without an answer), `token_status`, `boot_status`, `interval_s`, `answers`
-    (by action), `greeting` (a CALL on every new connection)."""
+    (by action), `greeting` (a CALL on every new connection). `tls`: it speaks TLS; `certificates`: the subject that
+    each station's certificate named."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.url = ""
+        self.certificates: dict[str, Any] = {}
+        self._tls = tls
         self.calls: list[tuple[str, str, Json]] = []
         self.ids: list[str] = []
         self.opened: Counter[str] = Counter()
@@ -59,9 +63,10 @@ class FakeCsms:
             subprotocols=[Subprotocol("ocpp2.0.1")],
             process_request=self._knock,
             ping_interval=None,
+            ssl=self._tls,
         )
         port = next(iter(self._server.sockets)).getsockname()[1]
-        self.url = f"ws://127.0.0.1:{port}/ocpp"
+        self.url = f"wss://localhost:{port}/ocpp" if self._tls else f"ws://127.0.0.1:{port}/ocpp"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -95,6 +100,8 @@ class FakeCsms:
         encoded = request.headers.get("Authorization", "Basic ").removeprefix("Basic ")
         self.authorization[station_id] = base64.b64decode(encoded).decode()
         self.sources.add(ws.remote_address[0])
+        if (secured := ws.transport.get_extra_info("ssl_object")) is not None:
+            self.certificates[station_id] = dict(one[0] for one in (secured.getpeercert() or {}).get("subject", ()))
         if self.refuse is not None:
             self._changed.set()
             return ws.respond(self.refuse, "refused\n")

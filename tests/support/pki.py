@@ -60,6 +60,19 @@ class Certified:
         is_root = self.certificate.issuer == self.certificate.subject
         return Certified(signed, own, () if is_root else (self.certificate, *self.above))
 
+    def certify(self, request: x509.CertificateSigningRequest, common_name: str, organization: str) -> bytes:
+        """A certificate for the key of a CSR, PEM."""
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name(common_name, organization))
+            .issuer_name(self.certificate.subject)
+            .public_key(request.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(NOW - DAY)
+            .not_valid_after(NOW + DAY)
+        )
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
     def crl(self, *revoked: "Certified", days: tuple[float, float] = (-1, 30)) -> bytes:
         """A list of revoked certificates, PEM."""
         builder = (

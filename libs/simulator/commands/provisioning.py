@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from ..device_model import Key, Variable
 from ..frames import Json, rfc3339
-from .answer import Answer, TooMany, book, parts, status
+from ..networks import PRIORITY
+from .answer import Answer, TooMany, parts, status
 
 if TYPE_CHECKING:
     from ..station import Station
@@ -56,7 +57,7 @@ def set_variables(station: "Station", request: Json) -> Answer:
     for item in wanted:
         verdict, variable = _find(station, item)
         value = str(item["attributeValue"])
-        if variable is not None and (variable.mutability == "ReadOnly" or not variable.allows(value)):
+        if variable is not None and (variable.mutability == "ReadOnly" or not _takes(station, variable, value)):
             verdict = "Rejected"
         elif variable is not None:
             station.model.put(variable.key, value)
@@ -70,6 +71,10 @@ def set_variables(station: "Station", request: Json) -> Answer:
             result["attributeType"] = item["attributeType"]
         results.append(result)
     return Answer({"setVariableResult": results}, lambda: _take_effect(station, changed))
+
+
+def _takes(station: "Station", variable: Variable, value: str) -> bool:
+    return variable.allows(value) and (variable.key != PRIORITY or station.networks.allows(value))
 
 
 def _take_effect(station: "Station", changed: list[tuple[Variable, str]]) -> None:
@@ -152,12 +157,11 @@ def _notify_report(station: "Station", request_id: int, found: list[Variable]) -
 
 
 def set_network_profile(station: "Station", request: Json) -> Answer:
-    """B09: kept, and not used before a reboot, which keeps to the address that the simulator was given."""
+    """B09: kept, and used once NetworkConfigurationPriority names its slot, after a reboot."""
     data = request["connectionData"]
-    if data["securityProfile"] < station.model.integer("SecurityCtrlr", "SecurityProfile"):
-        return status("Rejected", "NoSecurityDowngrade")
-    book(station, "network")[int(request["configurationSlot"])] = data["ocppCsmsUrl"]
-    return status("Accepted")
+    slot, url = int(request["configurationSlot"]), str(data["ocppCsmsUrl"])
+    reason = station.networks.put(slot, url, int(data["securityProfile"]))
+    return status("Accepted") if reason is None else status("Rejected", reason)
 
 
 def reset(station: "Station", request: Json) -> Answer:
