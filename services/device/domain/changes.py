@@ -13,6 +13,7 @@ from ocppcore.contracts.device import (
     RotationState,
     UpgradeState,
 )
+from ocppcore.service import Result
 from ocppcore.store import Table, Upsert
 
 CHANGES = Table(
@@ -65,6 +66,11 @@ class Upgrade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def busy(self) -> bool:
         """Whether another change of the station's credentials has to wait."""
         return self.state in UPGRADE_OPEN
+
+
+def begun(operation_id: str) -> Result:
+    """The answer to who asked for a change: where it can be followed."""
+    return Result(202, {"operationId": operation_id, "location": f"/device/credential-changes/{operation_id}"})
 
 
 def command_id(operation_id: str, number: int) -> str:

@@ -36,7 +36,7 @@ from ocppcore.service import (
 )
 from ocppcore.store import Upsert
 from ocppcore.wire import load_json
-from services.device.domain.changes import Rotation, rotation_row
+from services.device.domain.changes import Rotation, begun, rotation_row
 from services.device.domain.station import Station, changes, close, problem, station_of, unknown
 
 REFERENCE: Final = "password/"
@@ -84,7 +84,7 @@ def rotate(body: RotatePassword, view: View, context: Context) -> Outcome:
     return Outcome(
         (started, *changes(station.state, both, context)),
         puts=(Put(context.station, UntoldPassword(ask=body.ask)),),
-        result=Result(202, {"operationId": body.operation_id}),
+        result=begun(body.operation_id),
     )
 
 

@@ -23,7 +23,7 @@ from ocppcore.log import NewRecord
 from ocppcore.service import NOTHING, Context, Event, Follow, Need, Outcome, Put, Result, Timer, View
 from ocppcore.store import Upsert
 from ocppcore.wire import load_json
-from services.device.domain.changes import UPGRADE_ASKING, Upgrade, command_id, upgrade_row
+from services.device.domain.changes import UPGRADE_ASKING, Upgrade, begun, command_id, upgrade_row
 from services.device.domain.station import Station, changes, problem, station_of, unknown
 
 REFERENCE: Final = "profile/"
@@ -69,14 +69,13 @@ def upgrade(body: UpgradeProfile, view: View, context: Context) -> Outcome:
     )
     both = msgspec.structs.replace(state, next_security_profile=body.security_profile)
     events += [started, *changes(state, both, context)]
-    begun = Upgrade(started=started, slot=body.slot)
-    accepted = Result(202, {"operationId": body.operation_id})
+    first = Upgrade(started=started, slot=body.slot)
     if state.security_profile == 1 and not body.assured:
         # auth owns GetInstalledCertificateIds: `derive_moved` asks it.
-        events.append(_moved(station, begun, context, "checking", asked=1))
-        return Outcome(events, result=accepted)
-    first = _read(station, begun, view, context)
-    return Outcome((*events, *first.events), calls=first.calls, puts=first.puts, result=accepted)
+        events.append(_moved(station, first, context, "checking", asked=1))
+        return Outcome(events, result=begun(body.operation_id))
+    read = _read(station, first, view, context)
+    return Outcome((*events, *read.events), calls=read.calls, puts=read.puts, result=begun(body.operation_id))
 
 
 def _refused(body: UpgradeProfile, station: Station, context: Context) -> Result | None:
@@ -341,8 +340,8 @@ def _failure(body: Ended) -> str:
 
 def evolve_started(event: ProfileUpgradeStarted, view: View) -> Iterable[Put | Timer]:
     station = station_of(view, event.subject())
-    begun = Upgrade(started=event, slot=event.slot)
-    yield Put(event.subject(), msgspec.structs.replace(station, upgrade=begun))
+    first = Upgrade(started=event, slot=event.slot)
+    yield Put(event.subject(), msgspec.structs.replace(station, upgrade=first))
     yield Timer(DUE, event.subject(), event.due)
 
 
