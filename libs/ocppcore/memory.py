@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 import msgspec
 
@@ -30,19 +31,26 @@ from ocppcore.log import (
 from ocppcore.store import (
     Among,
     CellRow,
+    ColumnType,
     Commit,
     CopyRow,
     Fenced,
+    ProjectionsChanged,
     StateKey,
     StateWrite,
+    StoreUnavailable,
     Suspect,
     Table,
     TimerKey,
     Upsert,
     Value,
+    check_tables,
+    page_columns,
+    type_of,
 )
 
 Interrupt = Callable[[str], Awaitable[None]]
+Comparable = str | int | bool | Decimal | None
 RECORD_BYTES_MAX = 2 * 1024 * 1024
 
 
@@ -242,8 +250,10 @@ class MemoryTables:
 
     cells: dict[int, CellRow] = field(default_factory=dict)
     states: dict[StateKey, StateWrite] = field(default_factory=dict)
-    rows: dict[str, dict[tuple[Value, ...], tuple[Value, ...]]] = field(default_factory=lambda: defaultdict(dict))
+    rows: dict[str, dict[tuple[Comparable, ...], tuple[Value, ...]]] = field(default_factory=lambda: defaultdict(dict))
     declared: dict[str, Table] = field(default_factory=dict)
+    rebuilder: "MemoryStore | None" = None
+    rebuilding: bool = False
     streams: dict[tuple[str, int], list[StreamRecord]] = field(default_factory=lambda: defaultdict(list))
     stream_times: dict[tuple[str, int], dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     timers: dict[TimerKey, int] = field(default_factory=dict)
@@ -253,12 +263,26 @@ class MemoryTables:
     owners: int = 0
 
 
+def _comparable(type_: ColumnType, value: Value) -> Comparable:
+    """Numerics compare as numbers, everything else as it is: texts by code point."""
+    return Decimal(str(value)) if type_ == "numeric" and value is not None else value
+
+
+def _identity(table: Table, key: tuple[Value, ...]) -> tuple[Comparable, ...]:
+    return tuple(_comparable(table.columns[of], value) for of, value in zip(table.key, key, strict=True))
+
+
 def _is_among(value: Value, among: Among) -> bool:
     return isinstance(value, str) and (value in among.values or value.startswith(among.prefixes))
 
 
-def _order(value: Value) -> tuple[int, Value]:
+def _order(value: Comparable) -> tuple[int, Comparable]:
     return (1, 0) if value is None else (0, value)
+
+
+def _shape(table: Table) -> object:
+    """What must be equal for stored rows to stay usable."""
+    return [*table.columns.items()], table.key
 
 
 class MemoryStore:
@@ -278,16 +302,34 @@ class MemoryStore:
         self._clock = clock
         self.fencing = True
         self._owner = False
+        self._prepared: Sequence[Table] | None = None
 
     async def prepare(self, tables: Sequence[Table], streams: Sequence[str], copies: Sequence[str]) -> None:
-        for table in tables:
-            self.tables.declared[table.name] = table
+        check_tables(tables)
+        self._prepared = tuple(tables)
+        changed = [table.name for table in tables if not self._settle(table)]
+        if self.tables.rebuilding:
+            changed += [table.name for table in tables if not table.volatile]
+        if changed:
+            raise ProjectionsChanged(sorted({*changed}))
+
+    def _settle(self, table: Table) -> bool:
+        """Declare the table, unless that would lose rows that a rebuild has to bring back: then False."""
+        known = self.tables.declared.get(table.name)
+        if known is None or _shape(known) != _shape(table):
+            if known is not None and not table.volatile and self.tables.rows[table.name]:
+                return False
+            self.tables.rows[table.name].clear()
+        self.tables.declared[table.name] = table
+        return True
 
     async def log_identity(self, identity: str) -> str:
         self.tables.log_identity = self.tables.log_identity or identity
         return self.tables.log_identity
 
     async def open_cells(self, cells: Sequence[int]) -> Sequence[CellRow]:
+        if self.tables.rebuilder not in (None, self):
+            raise StoreUnavailable("a rebuild of this service is running")
         if not self._owner:
             self._owner = True
             self.tables.owners += 1
@@ -363,11 +405,12 @@ class MemoryStore:
             else:
                 self.tables.states[key] = write
         for change in commit.rows:
-            rows = self.tables.rows[change.table.name]
+            table, rows = change.table, self.tables.rows[change.table.name]
             if isinstance(change, Upsert):
-                rows[change.table.key_of(change.row)] = change.row
+                identity = _identity(table, table.key_of(change.row))
+                rows[identity] = _kept_key(table, rows.get(identity), change.row)
             else:
-                rows.pop(change.key, None)
+                rows.pop(_identity(table, change.key), None)
         for timer, due in commit.timers.items():
             if due is None:
                 self.tables.timers.pop(timer, None)
@@ -382,7 +425,8 @@ class MemoryStore:
     async def restore_stream(self, rows: Sequence[StreamRecord]) -> None:
         for record in rows:
             self._insert(record)
-            cell = self.tables.cells[record.partition]
+            unopened = CellRow(record.partition, 0, {}, 0, {}, {}, -1, None)
+            cell = self.tables.cells.get(record.partition, unopened)
             following = {**cell.next, record.topic: max(record.number + 1, cell.next.get(record.topic, 0))}
             self.tables.cells[record.partition] = replace(cell, next=following)
 
@@ -437,25 +481,34 @@ class MemoryStore:
         limit: int = 100,
         among: Among | None = None,
     ) -> Sequence[dict[str, Value]]:
-        columns = (*order, *(column for column in table.key if column not in order))
+        columns = page_columns(table, where or {}, after, order)
+        wanted = {of: _comparable(table.columns[of], value) for of, value in (where or {}).items()}
 
-        def place(row: Mapping[str, Value]) -> tuple[tuple[int, Value], ...]:
-            return tuple(_order(row[column]) for column in columns)
+        def place(row: Mapping[str, Value]) -> tuple[tuple[int, Comparable], ...]:
+            return tuple(_order(_comparable(table.columns[column], row[column])) for column in columns)
 
         found = [dict(zip(table.columns, row, strict=True)) for row in self.tables.rows[table.name].values()]
-        found = [row for row in found if all(row[column] == value for column, value in (where or {}).items())]
+        found = [row for row in found if all(_comparable(table.columns[of], row[of]) == v for of, v in wanted.items())]
         if among is not None:
+            type_of(table, among.column)
             found = [row for row in found if _is_among(row[among.column], among)]
         found.sort(key=place, reverse=descending)
         if after is not None:
-            edge = tuple(_order(value) for value in after)
+            pairs = zip(columns, after, strict=True)
+            edge = tuple(_order(_comparable(table.columns[of], value)) for of, value in pairs)
             found = [row for row in found if (place(row) < edge if descending else place(row) > edge)]
         return found[:limit]
 
     async def clear_rebuilt(self) -> None:
-        for table in self.tables.declared.values():
-            if not table.volatile:
-                self.tables.rows[table.name].clear()
+        """As PostgresStore's: keeps the service from starting until this handle is closed."""
+        if self.tables.owners > self._owner or self.tables.rebuilder not in (None, self):
+            raise StoreUnavailable("a process of this service is running")
+        self.tables.rebuilder, self.tables.rebuilding = self, True
+        declared = self.tables.declared.values() if self._prepared is None else self._prepared
+        kept = {table.name: table for table in self.tables.declared.values() if table.volatile}
+        for name in self.tables.declared.keys() - kept.keys():
+            self.tables.rows[name].clear()
+        self.tables.declared = kept | {table.name: table for table in declared if not table.volatile}
         self.tables.states = {key: write for key, write in self.tables.states.items() if not write.rebuilt}
         self.tables.timers.clear()
 
@@ -465,18 +518,20 @@ class MemoryStore:
     async def rebuilt_rows(self) -> AsyncIterator[bytes]:
         for name in sorted(self.tables.declared):
             if not self.tables.declared[name].volatile:
-                rows = self.tables.rows[name]
-                for key in sorted(rows, key=msgspec.json.encode):
-                    yield msgspec.json.encode([name, list(rows[key])])
+                key_of = self.tables.declared[name].key_of
+                for row in sorted(self.tables.rows[name].values(), key=lambda row: msgspec.json.encode(key_of(row))):
+                    yield msgspec.json.encode([name, list(row)])
         for state in sorted(self.tables.states):
             write = self.tables.states[state]
             if write.rebuilt and write.data is not None:
                 yield msgspec.json.encode(["state", state.kind, state.id, write.data.decode()])
         for timer in sorted(self.tables.timers):
             yield msgspec.json.encode(["timer", *timer, self.tables.timers[timer]])
+        if self.tables.rebuilder is self:
+            self.tables.rebuilding = False
 
     async def owned(self) -> bool:
-        return self.tables.owners > 0
+        return self.tables.owners > 0 or self.tables.rebuilder not in (None, self)
 
     async def adopt_log(self, identity: str, positions: Mapping[TopicPartition, int]) -> None:
         self.tables.log_identity = identity
@@ -490,6 +545,15 @@ class MemoryStore:
         if self._owner:
             self._owner = False
             self.tables.owners -= 1
+        if self.tables.rebuilder is self:
+            self.tables.rebuilder = None
+
+
+def _kept_key(table: Table, held: tuple[Value, ...] | None, row: tuple[Value, ...]) -> tuple[Value, ...]:
+    """A row that is written again keeps its key as it was first spelled: 2.50 is 2.5."""
+    if held is None:
+        return row
+    return tuple(held[place] if place in table.places else value for place, value in enumerate(row))
 
 
 _log: type[Log] = MemoryLog

@@ -62,6 +62,37 @@ class Table:
         return tuple([row[place] for place in self.places])
 
 
+def check_tables(tables: Sequence[Table]) -> None:
+    """ValueError if a declaration contradicts itself or another one."""
+    for table in tables:
+        for of in {*table.key, *(of for index in table.indexes for of in index)}:
+            type_of(table, of)
+        if not table.key or len(set(table.key)) != len(table.key):
+            raise ValueError(f"table {table.name} needs a key of different columns")
+    names = [table.name for table in tables]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two tables have the same name: {sorted(names)}")
+
+
+def type_of(table: Table, column: str) -> ColumnType:
+    """ValueError if the table declares no such column."""
+    if column not in table.columns:
+        raise ValueError(f"table {table.name} has no column {column!r}")
+    return table.columns[column]
+
+
+def page_columns(
+    table: Table, where: Mapping[str, Value], after: tuple[Value, ...] | None, order: tuple[str, ...]
+) -> tuple[str, ...]:
+    """What `Store.select` orders by. ValueError for a column that is not declared, or an `after` of another length."""
+    columns = (*order, *(of for of in table.key if of not in order))
+    for of in (*columns, *where):
+        type_of(table, of)
+    if after is not None and len(after) != len(columns):
+        raise ValueError(f"a page of {table.name} continues after values of {columns}, not {after}")
+    return columns
+
+
 class Upsert(NamedTuple):
     """Write this row (all columns, in the table's order), whether or not its key is there."""
 

@@ -13,8 +13,11 @@ from tests.integration import store_contract as contract
 class MemoryHarness:
     tables: MemoryTables = field(default_factory=MemoryTables)
 
+    async def make(self) -> Store:
+        return MemoryStore(self.tables, retention_ms=contract.RETENTION_MS)
+
     async def open(self) -> Store:
-        store = MemoryStore(self.tables, retention_ms=contract.RETENTION_MS)
+        store = await self.make()
         await store.prepare(contract.TABLES, (contract.EVENTS, contract.METER), (contract.TOKENS, contract.STATIONS))
         return store
 

@@ -22,7 +22,6 @@ from ocppcore.store import (
     Commit,
     CopyRow,
     Delete,
-    ProjectionsChanged,
     StateKey,
     Store,
     StoreUnavailable,
@@ -36,7 +35,6 @@ from tests.integration.postgres_fixture import PostgresServer, postgres_server
 from tests.integration.store_contract import (
     EVENTS,
     METER,
-    PLACES,
     SESSIONS,
     TOKENS,
     event,
@@ -161,17 +159,7 @@ class TestPostgresStore(contract.StoreContract):
     pass
 
 
-class TestPostgresStoreDeclarations(contract.Declarations):
-    pass
-
-
 # A changed declaration
-
-WIDER = Table("sessions", {**SESSIONS.columns, "cost": "numeric"}, SESSIONS.key)
-
-
-async def prepare(store: Store, *tables: Table) -> None:
-    await store.prepare(tables, (EVENTS, METER), (TOKENS,))
 
 
 async def indexes(dsn: str, schema: str) -> set[str]:
@@ -185,40 +173,10 @@ async def indexes(dsn: str, schema: str) -> set[str]:
         await connection.close()
 
 
-async def test_a_changed_projection_with_rows_wants_a_rebuild(harness: PostgresHarness, store: PostgresStore) -> None:
-    await write(store, Upsert(SESSIONS, session("a", "1")), Upsert(PLACES, (1, 1, "x")))
-    await store.close()
-    newer = await harness.make()
-    with pytest.raises(ProjectionsChanged) as changed:
-        await prepare(newer, WIDER, PLACES)
-    assert changed.value.tables == ("sessions",)
-    await newer.clear_rebuilt()
-    await newer.load_rebuilt(Commit([], {}, [Upsert(WIDER, (*session("a", "1"), "0.30"))]))
-    assert [row["cost"] for row in await newer.select(WIDER)] == ["0.30"]
-    assert len([row async for row in newer.rebuilt_rows()]) == 1
-    await newer.close()
-    await prepare(await harness.make(), WIDER, PLACES)
-
-
-async def test_a_changed_projection_without_rows_is_made_anew(harness: PostgresHarness, store: PostgresStore) -> None:
-    newer = await harness.make()
-    await prepare(newer, WIDER)
-    await write(newer, Upsert(WIDER, (*session("a", "1"), "0.30")))
-    assert len(await newer.select(WIDER)) == 1
-
-
-async def test_a_changed_volatile_table_is_made_anew(harness: PostgresHarness, store: PostgresStore) -> None:
-    await write(store, Upsert(contract.CONTACTS, ("a", 1)))
-    table = Table("contacts", {"station": "text", "at": "bigint", "slot": "bigint"}, ("station",), volatile=True)
-    newer = await harness.make()
-    await prepare(newer, table)
-    assert await newer.select(table) == []
-
-
 async def test_indexes_follow_the_declaration(harness: PostgresHarness, store: PostgresStore) -> None:
     schema = f"{harness.namespace}_transactions"
     assert await indexes(harness.dsn, schema) == {"sessions_pkey", "sessions_by_seen", "sessions_by_ended_seen"}
-    await prepare(store, Table("sessions", SESSIONS.columns, SESSIONS.key, indexes=(("seen",), ("id",))))
+    await contract.prepare(store, Table("sessions", SESSIONS.columns, SESSIONS.key, indexes=(("seen",), ("id",))))
     assert await indexes(harness.dsn, schema) == {"sessions_pkey", "sessions_by_seen", "sessions_by_id"}
 
 
@@ -237,39 +195,11 @@ async def test_every_key_sorts_by_code_point(harness: PostgresHarness, store: Po
     assert others == []
 
 
-async def test_a_rebuild_that_did_not_finish_is_not_served(harness: PostgresHarness, store: PostgresStore) -> None:
-    await store.clear_rebuilt()
-    await harness.kill(store)
-    newer = await harness.make()
-    with pytest.raises(ProjectionsChanged):
-        await prepare(newer, *contract.TABLES)
-    await newer.clear_rebuilt()
-    assert [row async for row in newer.rebuilt_rows()] == []
-    await newer.close()
-    await prepare(await harness.make(), *contract.TABLES)
-
-
-async def test_rebuild_and_service_keep_each_other_out(harness: PostgresHarness, store: PostgresStore) -> None:
-    rebuilder = await harness.open()
-    await write(store, Upsert(SESSIONS, session("a", "1")))
-    with pytest.raises(StoreUnavailable, match="a process of this service is running"):
-        await rebuilder.clear_rebuilt()
-    assert len(await store.select(SESSIONS)) == 1
-    await store.close()
-    await rebuilder.clear_rebuilt()
-    late = await harness.make()
-    assert await late.owned()
-    with pytest.raises(StoreUnavailable, match="a rebuild of this service is running"):
-        await late.open_cells([0])
-    await rebuilder.close()
-    assert len(await late.open_cells([0])) == 1
-
-
 async def test_namespaces_are_apart(postgres_server: PostgresServer, store: PostgresStore) -> None:
     await write(store, Upsert(SESSIONS, session("a", "1")), stream=[event(0)])
     other = PostgresStore(postgres_server.dsn, "transactions", "elsewhere")
     try:
-        await prepare(other, *contract.TABLES)
+        await contract.prepare(other, *contract.TABLES)
         assert await other.select(SESSIONS) == []
         assert (await other.open_cells([0]))[0].owner_epoch == 1
         assert await other.stream_rows(EVENTS, 0, 0, 1) == []
@@ -404,7 +334,7 @@ async def test_committed_rows_survive_a_crash_of_the_server(
 async def test_without_a_database_the_wait_is_bounded(harness: PostgresHarness) -> None:
     store = await harness.make(patience_s=0.3)
     await harness.kill(store)
-    for attempt in (store.timers([0]), store.open_cells([0]), prepare(store, SESSIONS)):
+    for attempt in (store.timers([0]), store.open_cells([0]), contract.prepare(store, SESSIONS)):
         with pytest.raises(StoreUnavailable):
             await attempt
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ocppcore.postgres.store_tables import COLUMNS, column, name
-from ocppcore.store import Among, Table, Value
+from ocppcore.store import Among, Table, Value, page_columns
 
 
 def page(
@@ -18,9 +18,7 @@ def page(
 ) -> tuple[str, list[object]]:
     """The statement of `Store.select` and its arguments. ValueError for a column that is not declared."""
     arguments: list[object] = []
-    columns = (*order, *(of for of in table.key if of not in order))
-    if after is not None and len(after) != len(columns):
-        raise ValueError(f"a page of {table.name} continues after values of {columns}, not {after}")
+    columns = page_columns(table, where, after, order)
     terms = [_equals(table, of, value, arguments) for of, value in where.items()]
     if among is not None:
         terms.append(_among(table, among, arguments))
@@ -62,7 +60,6 @@ def _parameter(table: Table, of: str, value: Value, arguments: list[object]) -> 
 
 def _equals(table: Table, of: str, value: Value, arguments: list[object]) -> str:
     if value is None:
-        column(table, of)
         return f"t.{name(of)} IS NULL"
     return f"{_sortable(table, of)} = {_parameter(table, of, value, arguments)}"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from ocppcore.store import ColumnType, Table
+from ocppcore.store import ColumnType, Table, check_tables, type_of
 
 LAYOUT = "1"
 """Of the tables in `sql/store_schema.sql`; a release that changes them says how to come from the one before."""
@@ -78,9 +78,7 @@ COLUMNS: Mapping[ColumnType, Column] = {
 
 def column(table: Table, of: str) -> Column:
     """ValueError if the table declares no such column."""
-    if of not in table.columns:
-        raise ValueError(f"table {table.name} has no column {of!r}")
-    return COLUMNS[table.columns[of]]
+    return COLUMNS[type_of(table, of)]
 
 
 def check_names(tables: Sequence[Table], streams: Sequence[str], copies: Sequence[str]) -> None:
@@ -94,11 +92,7 @@ def check_names(tables: Sequence[Table], streams: Sequence[str], copies: Sequenc
         if table_name in taken:
             raise ValueError(f"the name {table_name!r} is taken in the service's schema")
         taken.add(table_name)
-    for table in tables:
-        for of in {*table.key, *(of for index in table.indexes for of in index)}:
-            column(table, of)
-        if not table.key or len(set(table.key)) != len(table.key):
-            raise ValueError(f"table {table.name} needs a key of different columns")
+    check_tables(tables)
 
 
 def stream_table(stream: str) -> str:
