@@ -1,6 +1,7 @@
 """Any order, repetition and delay of a transaction's events gives the same end state."""
 
 import json
+from collections import Counter
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from ocppcore.clock import to_rfc3339
 from ocppcore.pseudonym import Pseudonyms
-from services.transactions.domain.transaction import TRANSACTIONS
+from services.transactions.domain.transaction import CONFLICTS_KNOWN_MAX, TRANSACTIONS
 from services.transactions.service import parts
 from tests.support.given import NOW, World
 from tests.support.transaction_frames import event
@@ -58,6 +59,23 @@ def test_order_repeats_and_delay_do_not_matter(payloads: list[dict[str, Any]], c
     chance.shuffle(shuffled)
     assert fold(shuffled) == expected
     assert json.loads(expected["seen"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(transactions(), st.integers(1, 10), st.randoms(use_true_random=False))
+def test_repeats_of_conflicts_count_once(payloads: list[dict[str, Any]], others: int, chance: Any) -> None:
+    """What comes first under a seqNo counts, so the order of contents is kept here; each content may come again."""
+    twins = [chance.choice(payloads) | {"cableMaxCurrent": number} for number in range(others)]
+    once = [*payloads, *twins]
+    expected = fold(once)
+    assert expected["conflicts"] == others
+    repeated = list(once)
+    for place in range(len(once), 0, -1):
+        repeated[place:place] = chance.choices(once[:place], k=chance.randrange(3))
+    found = fold(repeated)
+    if max(Counter(twin["seqNo"] for twin in twins).values()) > CONFLICTS_KNOWN_MAX:
+        assert found.pop("conflicts") >= expected.pop("conflicts")
+    assert found == expected
 
 
 def readings(first: int, values: list[int], *, last: str = "") -> list[dict[str, Any]]:

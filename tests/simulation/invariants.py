@@ -49,15 +49,17 @@ def acknowledged_once(world: World) -> list[str]:
     """Promise 1 and 2: an acknowledged TransactionEvent is in events and projection, once, with its content."""
     found = []
     counted: Counter[tuple[str, str, int]] = Counter()
+    conflicts: Counter[tuple[str, str, int, str]] = Counter()
     digests = {}
     for event, _ in _events(world, "transactions"):
         if isinstance(event, TransactionConflict):
-            found.append(f"a conflict nobody caused: {event}")
+            conflicts[event.station, event.transaction_id, event.seq_no, event.digest] += 1
         elif isinstance(event, TransactionEvent):
             key = (event.station, event.transaction_id, event.seq_no)
             counted[key] += 1
             digests[key] = event.digest
     found += [f"counted {count} times: {key}" for key, count in counted.items() if count > 1]
+    found += contradictions_once(world, conflicts)
     rows = world.tables["transactions"].rows["transactions"]
     for station in world.stations:
         name = station.identity.casefold()
@@ -73,6 +75,21 @@ def acknowledged_once(world: World) -> list[str]:
             seen = orjson.loads(str(row[columns.index("seen")])) if row else []
             if not any(low <= seq_no <= high for low, high in seen):
                 found.append(f"acknowledged and not in the projection: {key}")
+    return found
+
+
+def contradictions_once(world: World, conflicts: Counter[tuple[str, str, int, str]]) -> list[str]:
+    """Promise 2: another content under a seqNo is raised as a conflict, once, and nothing else is."""
+    found = [f"counted {count} times: the conflict {key}" for key, count in conflicts.items() if count > 1]
+    caused: set[tuple[str, str, int, str]] = set()
+    for station in world.stations:
+        name = station.identity.casefold()
+        for (transaction, seq_no), twins in station.twins.items():
+            caused.update((name, transaction, seq_no, digest_of(twin)) for twin in twins)
+        for (transaction, seq_no), twins in station.contradicted.items():
+            keys = [(name, transaction, seq_no, digest_of(twin)) for twin in twins]
+            found += [f"acknowledged and lost: the conflict {key}" for key in keys if not conflicts[key]]
+    found += [f"a conflict nobody caused: {key}" for key in conflicts if conflicts[key] and key not in caused]
     return found
 
 

@@ -16,6 +16,8 @@ Json = dict[str, Any]
 ANSWER_WITHIN_S = 12.0
 LOSES = 0.06
 """How many CALLs are followed by the loss of their connection."""
+CONTRADICTS = 0.04
+"""How many TransactionEvents are followed by another one of the same seqNo with other content."""
 
 
 class Link(Protocol):
@@ -33,7 +35,8 @@ class Network(Protocol):
 @dataclass
 class ModelStation:
     """`acknowledged`: (transactionId, seqNo) -> payload, of TransactionEvents that were answered with a CALLRESULT.
-    `executed`: how often each command was carried out."""
+    `twins`: other contents that this station gives to a seqNo once it was used, `contradicted`: those of them that were
+    answered. `executed`: how often each command was carried out."""
 
     identity: str
     chance: random.Random
@@ -41,6 +44,8 @@ class ModelStation:
     token: str
     queue: deque[tuple[str, Json]] = field(default_factory=deque)
     acknowledged: dict[tuple[str, int], Json] = field(default_factory=dict)
+    twins: dict[tuple[str, int], list[Json]] = field(default_factory=dict)
+    contradicted: dict[tuple[str, int], list[Json]] = field(default_factory=dict)
     tokenless_answers: list[str] = field(default_factory=list)
     executed: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
@@ -64,10 +69,20 @@ class ModelStation:
                 chance.shuffle(events)
             if chance.random() < 0.2:
                 events.pop(chance.randrange(len(events)))
+            self._contradict(events)
             self.queue.extend(("TransactionEvent", event) for event in events)
             self.queue.append(("StatusNotification", self._status("Available", 2 * number + 2)))
             if chance.random() < 0.5:
                 self.queue.append(("Heartbeat", {}))
+
+    def _contradict(self, events: list[Json]) -> None:
+        """Now and then a seqNo is used again, for something else, after the event that it belongs to."""
+        for event in list(events):
+            if self.chance.random() < CONTRADICTS:
+                key = (event["transactionInfo"]["transactionId"], event["seqNo"])
+                twin = {**event, "cableMaxCurrent": len(self.twins.setdefault(key, []))}
+                self.twins[key].append(twin)
+                events.insert(self.chance.randint(events.index(event) + 1, len(events)), twin)
 
     def _status(self, status: str, minute: int) -> Json:
         return {
@@ -155,7 +170,11 @@ class ModelStation:
         self.queue.popleft()
         if action == "TransactionEvent":
             key = (payload["transactionInfo"]["transactionId"], payload["seqNo"])
-            self.acknowledged[key] = {name: value for name, value in payload.items() if name != "offline"}
+            said = {name: value for name, value in payload.items() if name != "offline"}
+            if said not in self.twins.get(key, ()):
+                self.acknowledged[key] = said
+            elif said not in self.contradicted.setdefault(key, []):
+                self.contradicted[key].append(said)
             if ("idToken" in payload) != ("idTokenInfo" in answer[2]):
                 self.tokenless_answers.append(f"{self.identity} {key}: {answer}")
 

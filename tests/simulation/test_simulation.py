@@ -35,6 +35,11 @@ def test_without_the_duplicate_check_it_finds_what_is_counted_twice(monkeypatch:
     assert any("counted 2 times" in violation for violation in _violations())
 
 
+def test_without_the_memory_of_conflicts_it_finds_what_is_raised_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transaction_event, "is_known_conflict", lambda *_: False)
+    assert any("times: the conflict" in violation for violation in _violations())
+
+
 def test_without_the_epoch_check_it_finds_what_is_out_of_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "is_stale", lambda *_: False)
     monkeypatch.setattr(stations, "LOSES", 0.4)  # an old frame comes late where its connection was lost with it
@@ -49,4 +54,4 @@ def test_without_fencing_it_finds_what_a_zombie_did(monkeypatch: pytest.MonkeyPa
         self.fencing = False
 
     monkeypatch.setattr(MemoryStore, "__init__", unfenced)
-    assert any(True for _ in _violations())
+    assert any("published twice with different content" in violation for violation in _violations())

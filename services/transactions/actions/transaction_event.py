@@ -1,7 +1,8 @@
 """TransactionEvent (E01-E13): fold one event of a transaction, check its idToken, answer a repeat in full.
 
 The business key is (station, transactionId, seqNo), never the message id. An event that was kept is not kept again;
-the same seqNo with other content is recorded as a conflict and answered all the same, so that the station goes on.
+the same seqNo with other content is recorded as a conflict, once, and answered all the same, so that the station goes
+on.
 """
 
 import hashlib
@@ -30,7 +31,14 @@ from ocppcore.wire import dump_json, load_json
 from services.transactions.domain import remote
 from services.transactions.domain.metering import fallen, first_and_last, registers
 from services.transactions.domain.said import Request, Said, read
-from services.transactions.domain.transaction import Transaction, known_digest, may_start, needs_of, transaction_key
+from services.transactions.domain.transaction import (
+    Transaction,
+    is_known_conflict,
+    known_digest,
+    may_start,
+    needs_of,
+    transaction_key,
+)
 
 KINDS: dict[str, type[TransactionEvent]] = {
     "Started": TransactionStarted,
@@ -99,6 +107,8 @@ class TransactionEvents:
         if kept == digest:
             return Outcome(reply=response)
         if kept is not None:
+            if is_known_conflict(view, context.station, transaction_id, seq_no, digest):
+                return Outcome(reply=response)
             return Outcome((self._conflict(request, context, digest, kept, pseudonym),), reply=response)
         event = self._event(said, view, context, digest, pseudonym, info)
         events: list[Event] = [event]

@@ -25,6 +25,8 @@ from ocppcore.topics import normalise
 from services.transactions.domain import energy
 
 PAGE = 64
+CONFLICTS_KNOWN_MAX = 8
+"""Other contents of one seqNo that are told apart: what comes beyond them is raised each time it comes."""
 GAPS_LISTED_MAX = 1000
 
 
@@ -51,7 +53,8 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     `heard_at`: our clock when the first of its events came, whichever that was; it never changes, so lists are in its
     order and an index on it is written once a transaction.
     `token`: the first that any event named; `accepted`: the first that was accepted to start the energy, whose
-    transaction it then is. `pieces`: the register's course (`energy.py`); `span_wh` and `span_drops`: the most that any one event shows.
+    transaction it then is. `pieces`: the register's course (`energy.py`); `span_wh` and `span_drops`: the most that
+    any one event shows.
     """
 
     KIND: ClassVar[str] = "Transaction"
@@ -134,10 +137,14 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
 
 
 class SeqPage(Aggregate, frozen=True, kw_only=True):
-    """Digests of up to 64 events of a transaction, by seqNo: tells repeats from conflicts without growing for ever."""
+    """Digests of up to 64 events of a transaction, by seqNo: tells repeats from conflicts without growing for ever.
+
+    `conflicts`: of the other contents that came under a seqNo, so that a repeated one is a repeat too.
+    """
 
     KIND: ClassVar[str] = "SeqPage"
     digests: dict[int, str]
+    conflicts: dict[int, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 
 TRANSACTIONS = Table(
@@ -205,6 +212,12 @@ def known_digest(view: View, station: str, transaction_id: str, seq_no: int) -> 
     return page.digests.get(seq_no) if page else None
 
 
+def is_known_conflict(view: View, station: str, transaction_id: str, seq_no: int, digest: str) -> bool:
+    """Whether this other content of a kept event came before, and was raised then."""
+    page = view.get(SeqPage, page_key(station, transaction_id, seq_no))
+    return page is not None and digest in page.conflicts.get(seq_no, ())
+
+
 def may_start(event_type: str, trigger_reason: str) -> bool:
     """Whether an idToken in such an event can be there to start the energy, not to stop it: with the first event, or
     once the cable is in already (E02, F02)."""
@@ -238,8 +251,11 @@ def evolve(event: TransactionEvent, view: View) -> Iterable[Put]:
     yield Put(key, _merge(before, event))
     page = page_key(event.station, event.transaction_id, event.seq_no)
     known = view.get(SeqPage, page)
-    digests = {**(known.digests if known else {}), event.seq_no: event.digest}
-    yield Put(page, SeqPage(digests=digests))
+    if known is None:
+        yield Put(page, SeqPage(digests={event.seq_no: event.digest}))
+    else:
+        digests = {**known.digests, event.seq_no: event.digest}
+        yield Put(page, SeqPage(digests=digests, conflicts=known.conflicts))
 
 
 def _merge(before: Transaction, event: TransactionEvent) -> Transaction:
@@ -311,11 +327,18 @@ def _last(held: Reading | None, register: Register | None, seq_no: int) -> Readi
 
 
 def evolve_conflict(event: TransactionConflict, view: View) -> Iterable[Put]:
-    """A conflict is counted, the first content stays."""
+    """A conflict is counted, the first content stays; the other is remembered."""
     key = transaction_key(event.station, event.transaction_id)
     before = view.get(Transaction, key)
     assert before is not None, f"conflict in an unknown transaction {key}"
     yield Put(key, msgspec.structs.replace(before, conflicts=before.conflicts + 1))
+    page = page_key(event.station, event.transaction_id, event.seq_no)
+    known = view.get(SeqPage, page)
+    assert known is not None, f"conflict with an unknown event {page}"
+    others = known.conflicts.get(event.seq_no, ())
+    if event.digest not in others and len(others) < CONFLICTS_KNOWN_MAX:
+        conflicts = {**known.conflicts, event.seq_no: (*others, event.digest)}
+        yield Put(page, SeqPage(digests=known.digests, conflicts=conflicts))
 
 
 def _listed(ranges: Sequence[tuple[int, int]]) -> str:

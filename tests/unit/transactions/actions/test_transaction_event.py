@@ -101,6 +101,21 @@ def test_the_same_seq_no_with_other_content_is_a_conflict(world: World) -> None:
     assert b"ABC" not in bytes(conflict.payload)
     assert answer(outcome) == {"idTokenInfo": {"status": "Unknown"}}
     assert (row(world)["conflicts"], row(world)["meter_stop_wh"]) == (1, "1.0")
+    again = send(world, "Updated", 1, wh=2.0, token="ABC", offline=True)
+    assert (again.events, answer(again)) == ((), answer(outcome))
+    (another,) = send(world, "Updated", 1, wh=3.0, token="ABC").events
+    assert isinstance(another, TransactionConflict)
+    assert row(world)["conflicts"] == 2
+
+
+def test_a_conflict_with_a_number_beyond_a_double_is_kept_with_its_digits(world: World) -> None:
+    send(world, "Updated", 1, token="ABC")
+    twin = b'{"eventType":"Updated","timestamp":"2026-01-01T10:00:00Z","triggerReason":"MeterValuePeriodic","seqNo":1,'
+    twin += b'"transactionInfo":{"transactionId":"T1"},"customData":{"vendorId":"v","n":[1E+999,1.50]},'
+    twin += b'"idToken":{"idToken":"ABC","type":"ISO14443"}}'
+    (conflict,) = world.call("TransactionEvent", twin).events
+    assert b'"n":[1E+999,1.50]' in bytes(conflict.payload)  # type: ignore[attr-defined]
+    assert world.call("TransactionEvent", twin).events == ()
 
 
 @pytest.mark.requirement("E02.FR.07")
