@@ -218,8 +218,8 @@ class Observed:
         self._requests.labels(service, _method(scope), route, str(status)).inc()
         self._seconds.labels(service, _method(scope), route).observe(seconds)
         level = logger.warning if status >= 500 else logger.debug if service == "" else logger.info
-        level("request", method=_method(scope), route=f"/{service}{route}" if service else route, status=status,
-              ms=round(seconds * 1000, 1))  # fmt: skip
+        named = f"/{service}/{route.lstrip('/')}" if service else route
+        level("request", method=_method(scope), route=named, status=status, ms=round(seconds * 1000, 1))
 
 
 def _method(scope: Scope) -> str:
