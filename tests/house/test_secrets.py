@@ -291,6 +291,23 @@ async def command(whole: Whole) -> None:
             assert done.status_code == 200, done.text
             assert not whole.leaks(path, done.text, whole.planted)
         served.cancel()
+        await asyncio.gather(served, return_exceptions=True)
+        await rotate(whole, station)
+
+
+async def rotate(whole: Whole, station: Any) -> None:
+    """A password that nobody but the station hears."""
+    asked = asyncio.ensure_future(whole.api.post("/device/stations/CS-1/password:rotate", headers={"Prefer": "wait=5"}))
+    while True:
+        _, id_, action, payload = json.loads(await asyncio.wait_for(station.recv(), 10))
+        told = [one["attributeValue"] for one in payload.get("setVariableData", ())]
+        await station.send(json.dumps([4, id_, "NotSupported", "", {}]))
+        if action == "SetVariables" and SECRETS["new password"] not in told:
+            break
+    (whole.planted["rotated password"],) = told
+    done = await asked
+    assert (done.status_code, done.json()["state"]) == (200, "kept"), done.text
+    assert not whole.leaks("rotate", done.text, whole.planted)
 
 
 async def park(whole: Whole) -> None:
