@@ -58,7 +58,7 @@ def build(env: Environment, settings: Settings, bound: socket.socket | None = No
     )
     if tls is not None:
         gateway.stats.gauges["certificate_expires_in_seconds"] = lambda: (tls.expires_at - env.clock()) / 1000
-    env.followers.append(gateway.followed)
+    env.in_force.followers.append(gateway.followed)
     env.registry.register(StatsCollector(gateway.stats))
     frames = Frames(env.log, settings.partition_count, settings.slots, settings.scan_records_max)
     app = service_app(

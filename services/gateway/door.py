@@ -52,7 +52,6 @@ class Admitted(NamedTuple):
 
 
 UNAUTHORIZED: Final = Refused(HTTPStatus.UNAUTHORIZED, "credentials are missing or wrong", "credentials")
-TOO_MANY: Final = Refused(HTTPStatus.TOO_MANY_REQUESTS, "too many handshakes have failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +123,11 @@ class Door:
 
     def failed(self, source: str, cause: str) -> None:
         """A handshake that came to nothing before it named a station."""
-        self._stats.refusals[cause] += 1
         if self._limiter.failed("", source, self._clock()):
+            self._stats.refusals[cause] += 1
             log.warning("handshake failed", source=source, cause=cause)
+        else:
+            self._stats.refusals["over_limit"] += 1
 
     async def knows(self, identity: str) -> bool:
         """Whether the station is registered, looking as far as the log goes now."""
@@ -175,10 +176,14 @@ class Door:
 
     def _failed(self, key: str, knock: Knock, refused: Refused) -> Refused:
         """Count it. Beyond the limits nobody hears any more whether it was the station or its password."""
-        self._stats.refusals[refused.cause or "credentials"] += 1
-        if not self._limiter.failed(key, knock.source, self._clock()):
-            return TOO_MANY
-        log.warning("station refused", station=key, source=knock.source, cause=refused.cause, tls=knock.secure)
+        now, source = self._clock(), knock.source
+        if not self._limiter.failed(key, source, now):
+            self._stats.refusals["over_limit"] += 1
+            return UNAUTHORIZED
+        self._stats.refusals[refused.cause] += 1
+        log.warning("station refused", station=key, source=source, cause=refused.cause, tls=knock.secure)
+        if self._limiter.suspects(key, source, now):
+            log.warning("too many handshakes fail: the next ones are counted only", station=key, source=source)
         return refused
 
     async def _judge(
@@ -190,7 +195,7 @@ class Door:
         except TooBusy:
             return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many passwords are being checked")
         except Suspicious:
-            return TOO_MANY._replace(cause="password")
+            return UNAUTHORIZED._replace(cause="password")
         except BadCredential as error:
             log.error("stored credential cannot be read", station=key, error=str(error))
             right = ""

@@ -159,10 +159,12 @@ class Gateway:
         """See `Door.failed`."""
         self._door.failed(source, cause)
 
-    async def followed(self) -> None:
-        """Wait until the copy of the stations has read to the log's end as it is now, or the time for that is over."""
-        if self._caught_up:
-            await self.stations.reach(await self._door.ends(), self._numbers.catch_up_s)
+    async def followed(self) -> bool:
+        """Wait until the copy of the stations has read to the log's end as it is now, or the time for that is over;
+        whether it has."""
+        if not self._caught_up:
+            return True
+        return await self.stations.reach(await self._door.ends(), self._numbers.catch_up_s)
 
     async def run(self) -> None:
         """Serve until `drain` has finished.

@@ -104,9 +104,9 @@ class Settings(BaseServiceSettings):
     ping_interval_s: float = Field(60.0, gt=0, le=3600, description="A station silent for this long is pinged")
     pong_timeout_s: float = Field(30.0, gt=0, le=600, description="And cut if it stays silent for this long")
     tls_look_s: float = Field(1.0, gt=0, le=3600, description="How often certificate files are looked at for changes")
-    failures_per_station: int = Field(20, ge=1, description="Failed handshakes per identity at once; then 429")
+    failures_per_station: int = Field(20, ge=1, description="Handshakes per identity that may fail at once")
     failures_per_station_s: float = Field(1.0, ge=0, description="The same, per second in the long run")
-    failures_per_source: int = Field(200, ge=1, description="Failed handshakes per address at once; then 429")
+    failures_per_source: int = Field(200, ge=1, description="Handshakes per address that may fail at once")
     failures_per_source_s: float = Field(20.0, ge=0, description="The same, per second in the long run")
     failures_remembered_max: int = Field(
         20_000, ge=100, description="Identities, and addresses, whose failed handshakes are counted"

@@ -32,7 +32,6 @@ from services.gateway.tls_socket import TlsSocket
 
 PROTOCOL_ERROR: Final = 1002
 NOBODY: Final = Knock()
-DELAYED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
 WRITE_BUFFER_BYTES_MAX: Final = 256 * 1024
 BAD_REQUEST: Final = (
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -50,7 +49,7 @@ class WsSettings:
 
     The windows of compression are small because a station's messages are, and 10,000 stations are connected: 43 KiB a
     connection in all, 59 KiB for a station that does not let us limit its own window.
-    `refusal_delay_s`: a 401 (or 429) is sent this long after its request, whatever was found; `refuse_subprotocol`:
+    `refusal_delay_s`: a 401 is sent this long after its request, whatever was found; `refuse_subprotocol`:
     HTTP 400 where no OCPP version is in common, instead of Part 4's 101 without the header followed by a close.
     `tls_look_s`: how often the files of certificates are looked at.
     """
@@ -413,7 +412,7 @@ class Socket(asyncio.Protocol):
         except LogError as error:
             log.error("no station can be let in", error=str(error))
             outcome = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the log is not available")
-        if isinstance(outcome, Refused) and outcome.status in DELAYED:
+        if isinstance(outcome, Refused) and outcome.status is HTTPStatus.UNAUTHORIZED:
             await asyncio.sleep(max(0.0, began + self._listener.settings.refusal_delay_s - self._loop.time()))
         if self._transport is None:
             if isinstance(outcome, Session):
@@ -450,7 +449,7 @@ class Socket(asyncio.Protocol):
             response = protocol.reject(outcome.status, f"{outcome.reason}\r\n")
             if outcome.status is HTTPStatus.UNAUTHORIZED:
                 response.headers["WWW-Authenticate"] = 'Basic realm="ocpp", charset="UTF-8"'
-            elif outcome.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+            elif outcome.status is HTTPStatus.SERVICE_UNAVAILABLE:
                 response.headers["Retry-After"] = "5"
             self._count(str(int(outcome.status)))
             protocol.send_response(response)

@@ -32,11 +32,12 @@ async def test_stations_are_registered_and_known_ones_get_the_password() -> None
     async with backend.api() as api:
         passwords = await api.register_stations(["A", "B"], 2, None)
     assert {len(p) for p in passwords.values()} == {32}
-    assert ("PATCH", "/device/stations/A", {"password": passwords["A"]}) in backend.asked
+    assert ("PATCH", "/device/stations/A", {"password": passwords["A"], "securityProfile": 1}) in backend.asked
     created = next(body for method, _, body in backend.asked if method == "POST" and body["id"] == "B")
     assert created == {
         "id": "B",
         "password": passwords["B"],
+        "securityProfile": 1,
         "evses": [{"id": 1, "connectors": [{"id": 1}]}, {"id": 2, "connectors": [{"id": 1}]}],
     }
 
