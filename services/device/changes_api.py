@@ -34,8 +34,8 @@ POLL_MAX_S: Final = 0.5
 OPEN: Final = (*ROTATION_OPEN, *UPGRADE_OPEN)
 _ALPHABET: Final = string.ascii_letters + string.digits
 
-InForce = Callable[[float], Awaitable[None]]
-"""Waits, at most so many seconds, until what was decided is in force at the gateways of this process."""
+InForce = Callable[[float], Awaitable[bool]]
+"""Waits, at most so many seconds, until what was decided is in force at the gateways; False: it is not yet."""
 Identity = Annotated[StationId, Path(alias="stationId", description="The station's identity, in any case")]
 Row = Mapping[str, Value]
 
@@ -154,9 +154,7 @@ def router(store: Store, desk: CommandDesk, password_key: bytes, settings: Setti
         operation_id = str(orjson.loads(bytes(operation.body))["operationId"])
         row = await moved(operation_id, max(0.0, until - loop.time()))
         assert row is not None, f"operation {operation_id} has no row"
-        over = row["state"] not in OPEN
-        if over:
-            await in_force(max(0.0, until - loop.time()))
+        over = row["state"] not in OPEN and await in_force(max(0.0, until - loop.time())) is not False
         headers = {"Location": f"/device/credential-changes/{operation_id}"}
         return Response(_shown(row).model_dump_json(), 200 if over else 202, headers, "application/json")
 

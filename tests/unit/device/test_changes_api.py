@@ -79,12 +79,18 @@ class Station:
 
 
 @pytest.fixture
-async def api() -> AsyncIterator[Served]:
+def everywhere() -> bool:
+    """Whether what is decided is in force at all gateways."""
+    return True
+
+
+@pytest.fixture
+async def api(everywhere: bool) -> AsyncIterator[Served]:
     async def registered(station: str) -> Registered | None:
         return Registered(id="CS-1") if station == "cs-1" else None
 
-    async def at_once(_: float) -> None:
-        return
+    async def at_once(_: float) -> bool:
+        return everywhere
 
     def routers(store: Any) -> Any:
         desk = CommandDesk("device", store, registered, Pseudonyms(b"k"), SEAL)
@@ -155,6 +161,12 @@ async def test_a_rotation_answers_when_the_old_password_is_confirmed(api: Served
     assert (answer.status_code, answer.json()["state"], answer.json()["reason"]) == (200, "kept", "Rejected")
     old, _, after = await api.states(topics.STATIONS, "cs-1", 3)
     assert after == old
+
+
+@pytest.mark.parametrize("everywhere", [False])
+async def test_what_some_gateway_has_not_read_yet_is_no_200(api: Served) -> None:
+    answer = await ask(api, ROTATE)
+    assert (answer.status_code, answer.json()["state"]) == (202, "kept")
 
 
 async def test_a_station_that_is_away_keeps_its_password(api: Served) -> None:
