@@ -77,9 +77,9 @@ async def test_frames_of_a_station_are_listed(system: System, api: httpx.AsyncCl
             await station.authorize("04VERYSECRET")
     listed = await system.csms("frames", "--station", "LISTED-1", "--last", "1000")
     assert listed.code == 0, listed.output
-    lines = [line for line in listed.output.splitlines() if "listed-" in line]
+    lines = [line for line in listed.output.splitlines() if "Listed-" in line]
     assert [("-->" in line, "BootNotification" in line) for line in lines[:2]] == [(True, True), (False, True)]
-    assert not any("listed-2" in line for line in lines)
+    assert not any("Listed-2" in line for line in lines)
     assert "04VERYSECRET" not in listed.output
 
 
