@@ -202,7 +202,7 @@ def make_context(loaded: Loaded, trusted: Iterable[str]) -> ssl.SSLContext:
         try:
             context.load_cert_chain(certificate, key, password=lambda: "")
         except (OSError, ValueError) as error:
-            raise SettingsError(f"CSMS_OCPP_TLS_CERTS: {certificate} with {key}: {error}") from None
+            raise SettingsError(f"CSMS_OCPP_TLS_CERTS: {certificate} with {key}: {_why(error)}") from None
     authorities = [cert.public_bytes(Encoding.PEM).decode() for cert in loaded.authorities] + list(trusted)
     if authorities:
         try:
@@ -270,14 +270,18 @@ def _certificates(path: Path) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} is no file of PEM certificates: {error}") from None
+        raise SettingsError(f"{path} is no file of PEM certificates: {_why(error)}") from None
 
 
 def _revocation_list(path: Path) -> x509.CertificateRevocationList:
     try:
         return x509.load_pem_x509_crl(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} is no PEM certificate revocation list: {error}") from None
+        raise SettingsError(f"{path} is no PEM certificate revocation list: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _ms(moment: datetime) -> int:
