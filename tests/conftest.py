@@ -9,7 +9,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
-REAL = ("integration", "e2e")
+REAL = ("attacks", "integration", "e2e")
 """Folders whose tests start brokers, databases and services."""
 
 
