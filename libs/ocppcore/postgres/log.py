@@ -30,12 +30,13 @@ from ocppcore.log import (
     TopicPartition,
 )
 from ocppcore.postgres.log_appender import IN_FLIGHT_BYTES_MAX, Appender
-from ocppcore.postgres.log_connection import UNREACHABLE, Connection, Dial, describe
+from ocppcore.postgres.log_connection import Dial
 from ocppcore.postgres.log_membership import PostgresMembership
 from ocppcore.postgres.log_reader import PostgresReader
 from ocppcore.postgres.log_schema import DAY_MS, Schema, TopicInfo
 from ocppcore.postgres.log_tail import Tail
 from ocppcore.postgres.log_watch import Watch
+from ocppcore.postgres.reach import UNREACHABLE, Connection, describe
 from ocppcore.postgres.store_tables import schema_name, stream_table
 
 _log = structlog.get_logger(__name__)

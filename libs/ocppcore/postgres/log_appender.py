@@ -16,9 +16,10 @@ import asyncpg  # type: ignore[import-untyped]
 import msgspec
 
 from ocppcore.log import LogError, LogUnavailable, NewRecord, Record, RecordTooLarge, TopicPartition
-from ocppcore.postgres.log_connection import UNREACHABLE, Connection, Dial, describe
+from ocppcore.postgres.log_connection import Dial
 from ocppcore.postgres.log_schema import Schema, TopicInfo
 from ocppcore.postgres.log_tail import Tail
+from ocppcore.postgres.reach import UNREACHABLE, Connection, describe
 
 RECORD_BYTES_MAX = 1024 * 1024
 """Of a record's value; key and headers are small and bounded by the caller."""

@@ -1,4 +1,4 @@
-"""How the log connects: one way to open a connection, what a lost server looks like, waits between attempts."""
+"""How the log connects: one way to open a connection, and waits between attempts."""
 
 import asyncio
 import random
@@ -8,22 +8,10 @@ from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]
 
-import ocppcore.postgres.arrays  # noqa: F401
 from ocppcore.log import LogUnavailable
+from ocppcore.postgres.reach import KEEPALIVES, UNREACHABLE, Connection, describe
 
 T = TypeVar("T")
-Connection = Any
-
-UNREACHABLE = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
-"""What a lost, refusing, full or hanging server looks like from here."""
 
 CONNECT_TIMEOUT_S = 10.0
 PAUSE_MAX_S = 1.0
@@ -37,10 +25,7 @@ _SETTINGS = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "jit": "off",
-    # A process that vanished together with its machine loses its cells after 30 s.
-    "tcp_keepalives_idle": "15",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
+    **KEEPALIVES,
 }
 
 
@@ -101,8 +86,3 @@ class Pauses:
 
 async def _keep(_: Connection) -> None:
     """Before a connection goes back to the pool: nothing to do."""
-
-
-def describe(error: BaseException) -> str:
-    """Without the statement's values."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -14,8 +14,9 @@ from typing import Any
 import structlog
 
 from ocppcore.log import LogUnavailable
-from ocppcore.postgres.log_connection import UNREACHABLE, Connection, Dial, Pauses, describe
+from ocppcore.postgres.log_connection import Dial, Pauses
 from ocppcore.postgres.log_schema import Schema
+from ocppcore.postgres.reach import UNREACHABLE, Connection, describe
 from ocppcore.postgres.store_tables import lock_key
 
 _log = structlog.get_logger(__name__)

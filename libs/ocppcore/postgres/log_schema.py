@@ -12,7 +12,7 @@ import structlog
 
 from ocppcore.envelope import is_deletion
 from ocppcore.log import PartitionsChanged
-from ocppcore.postgres.log_connection import Connection
+from ocppcore.postgres.reach import Connection
 from ocppcore.postgres.store_tables import lock_key, name, named_sql, schema_name
 from ocppcore.topics import DELETED_KEPT_DAYS
 

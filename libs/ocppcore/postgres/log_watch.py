@@ -13,9 +13,10 @@ import msgspec
 import structlog
 
 from ocppcore.log import TopicPartition
-from ocppcore.postgres.log_connection import UNREACHABLE, Connection, Dial, Pauses, describe
+from ocppcore.postgres.log_connection import Dial, Pauses
 from ocppcore.postgres.log_schema import Schema
 from ocppcore.postgres.log_tail import Tail
+from ocppcore.postgres.reach import UNREACHABLE, Connection, describe
 
 _log = structlog.get_logger(__name__)
 

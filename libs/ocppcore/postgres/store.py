@@ -14,7 +14,8 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from ocppcore import topics
 from ocppcore.log import StreamRecord, TopicPartition
 from ocppcore.postgres import store_tables as names
-from ocppcore.postgres.store_connection import ROLLED_BACK, Connection, Connections
+from ocppcore.postgres.reach import Connection
+from ocppcore.postgres.store_connection import ROLLED_BACK, Connections
 from ocppcore.postgres.store_schema import WHOLE_TABLE_S, Schema
 from ocppcore.postgres.store_select import in_hash_order, page
 from ocppcore.postgres.store_upkeep import DAY_MS, Upkeep

@@ -12,26 +12,14 @@ from typing import Any, TypeVar
 import asyncpg  # type: ignore[import-untyped]
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-import ocppcore.postgres.arrays  # noqa: F401
+from ocppcore.postgres.reach import KEEPALIVES, UNREACHABLE, Connection, describe
 from ocppcore.postgres.store_tables import lock_key
 from ocppcore.store import StoreUnavailable
 
 T = TypeVar("T")
-Connection = Any
 
 ROLLED_BACK = (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError)
 """The server says that it undid the statement (a deadlock, a lock held too long): it may be sent again."""
-
-UNREACHABLE = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
-"""What a lost, refusing, full or hanging server looks like from here."""
 
 _SETTINGS = {
     # Every statement looks rows up by key, from arrays: the plan that is right for ten rows is right for all sizes. A
@@ -41,10 +29,7 @@ _SETTINGS = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "jit": "off",
-    # A process that vanished with its machine keeps the service's lock no longer than this.
-    "tcp_keepalives_idle": "15",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
+    **KEEPALIVES,
     "lock_timeout": "20s",
 }
 STATEMENTS_PREPARED_MAX = 256
@@ -222,8 +207,3 @@ async def _end(connection: Connection) -> None:
         await asyncio.wait_for(connection.close(), CLOSE_S)
     except (*UNREACHABLE, asyncpg.PostgresError):
         connection.terminate()
-
-
-def describe(error: BaseException) -> str:
-    """Without the statement's values."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]

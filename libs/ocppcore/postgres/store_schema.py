@@ -5,7 +5,7 @@ from typing import Any
 
 from ocppcore.errors import OperatorError
 from ocppcore.postgres import store_tables as names
-from ocppcore.postgres.store_connection import Connection
+from ocppcore.postgres.reach import Connection
 from ocppcore.store import Table
 from ocppcore.topics import DELETED_KEPT_DAYS
 

@@ -6,7 +6,7 @@ Done a little at a time, by whoever runs the service, on the connection that com
 from collections.abc import Mapping
 from typing import Final
 
-from ocppcore.postgres.store_connection import Connection
+from ocppcore.postgres.reach import Connection
 from ocppcore.postgres.store_schema import Schema
 from ocppcore.topics import DELETED_KEPT_DAYS
 
