@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,12 +20,11 @@ from ocppcore import telemetry, topics
 from ocppcore.clock import system_clock
 from ocppcore.embedded import EmbeddedPostgres
 from ocppcore.engine.loop import Engine
-from ocppcore.errors import OperatorError
 from ocppcore.host import Environment, Hosted
 from ocppcore.http import oidc
 from ocppcore.http.app import build_app
 from ocppcore.http.auth import Authenticator, KeyRing
-from ocppcore.http.server import Server, config
+from ocppcore.http.server import Server, config, listen
 from ocppcore.kafka import KafkaLog
 from ocppcore.log import Log, NewRecord, TopicPartition
 from ocppcore.postgres.log import PostgresLog
@@ -39,10 +37,6 @@ from services.gateway.settings import Settings as GatewaySettings
 logger = structlog.get_logger(__name__)
 STOP_WITHIN_S = 20.0
 HTTP_DRAIN_S = 5
-
-
-class PortTaken(OperatorError):
-    """Another program listens where we were told to; the message says which setting moves us."""
 
 
 @asynccontextmanager
@@ -274,16 +268,7 @@ class _Engines(Collector):
 
 def check_port(host: str, port: int, setting: str) -> None:
     """Raise PortTaken if nobody can listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise PortTaken(
-                f"cannot listen on {host}:{port} ({error.strerror}): another program is there, or it is not ours to "
-                f"take. Stop it, or set {setting} to another port"
-            ) from None
+    listen(host, port, setting).close()
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:

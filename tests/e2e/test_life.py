@@ -88,8 +88,8 @@ async def test_another_program_on_the_port_is_named_and_left_alone(tmp_path: Pat
         system = embedded(tmp_path)
         refused = await System(tmp_path, "", {**system.environment, setting: str(port)}, {}, {}, []).csms("up")
         assert refused.code == 1
-        assert f"cannot listen on {HOST}:{port}" in refused.output
-        assert f"set {setting} to another port" in refused.output
+        assert f"Port {port} is taken by another program" in refused.output
+        assert f"{setting}={port + 1}" in refused.output
         assert "Traceback" not in refused.output
         assert not (tmp_path / "data").exists(), "something was begun"
 

@@ -16,6 +16,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ocppcore.errors import OperatorError
+
 BACKLOG: Final = 2048
 CONNECTIONS_MAX: Final = 1000
 HEADER_BYTES_MAX: Final = 64 * 1024
@@ -24,7 +26,7 @@ KEEP_ALIVE_S: Final = 20
 DRAIN_S: Final = 10
 
 
-class PortTaken(Exception):
+class PortTaken(OperatorError):
     """Another program listens there already, or this user may not."""
 
 
