@@ -26,6 +26,8 @@ from services.transactions.domain.remote import REMOTE, start_key, stop_key
 from services.transactions.domain.transaction import TRANSACTIONS
 
 NUMBERS_SHOWN_MAX: Final = 10_000
+NUMBERS_LISTED_MAX: Final = 100
+"""Of each transaction in a list: a page of 500 stays small whatever stations number."""
 REMOTE_START_ID_MAX: Final = 2**31 - 1
 POLL_FIRST_S: Final = 0.02
 POLL_MAX_S: Final = 0.5
@@ -68,7 +70,7 @@ def _reading(store: Store) -> APIRouter:
             among=caller.among("station"),
         )
         found = page.page(rows, lambda row: cast(Any, (row["heard_at"], row["station"], row["key"])))
-        return Page(items=[_shown(row) for row in found.items], next=found.next)
+        return Page(items=[_shown(row, NUMBERS_LISTED_MAX) for row in found.items], next=found.next)
 
     @made.get(
         "/transactions/{stationId}/{transactionId}", summary="A transaction", dependencies=[require("viewer")],
@@ -79,7 +81,7 @@ def _reading(store: Store) -> APIRouter:
         rows = await store.select(TRANSACTIONS, where, limit=1)
         if not rows:
             raise Problem(404, "This station has reported no such transaction.", title="Unknown transaction")
-        return _shown(rows[0])
+        return _shown(rows[0], NUMBERS_SHOWN_MAX)
 
     return made
 
@@ -195,7 +197,7 @@ def _tx_profile(profile: dict[str, Any]) -> dict[str, Any]:
     return profile
 
 
-def _shown(row: Row) -> TransactionShown:
+def _shown(row: Row, numbers_max: int) -> TransactionShown:
     return TransactionShown.model_validate(
         {
             "stationId": row["identity"],
@@ -214,8 +216,9 @@ def _shown(row: Row) -> TransactionShown:
             "meterStopWh": row["meter_stop_wh"],
             "energyWh": row["energy_wh"],
             "meterDrops": row["meter_drops"],
-            "seqNos": _numbers(row["seen"]),
-            "gaps": _numbers(row["gaps"]),
+            "seqNos": _numbers(row["seen"], numbers_max),
+            "gaps": _numbers(row["gaps"], numbers_max),
+            "gapsExact": row["gaps_exact"],
             "missing": row["missing"],
             "conflicts": row["conflicts"],
             "offline": row["offline"],
@@ -244,10 +247,10 @@ def _remote_shown(row: Row) -> RemoteShown:
     )
 
 
-def _numbers(ranges: Value) -> list[int]:
-    """The numbers of closed ranges, the first `NUMBERS_SHOWN_MAX` of them."""
+def _numbers(ranges: Value, most: int) -> list[int]:
+    """The numbers of closed ranges, the first `most` of them."""
     numbers = chain.from_iterable(range(low, high + 1) for low, high in orjson.loads(str(ranges)))
-    return list(islice(numbers, NUMBERS_SHOWN_MAX))
+    return list(islice(numbers, most))
 
 
 def _time(ms: Value) -> str | None:

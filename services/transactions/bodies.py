@@ -54,6 +54,8 @@ class RemoteShown(BaseModel):
 class TransactionShown(BaseModel):
     """A transaction. Energy in Wh as decimal text; `gaps`: seqNos that are missing, `missing` of them.
 
+    Of `seqNos` and `gaps` a list shows the first 100, a transaction on its own the first 10000.
+
     `startedAt` and `endedAt` are the station's clock, `heardAt` (its first event came) and `changedAt` ours.
     """
 
@@ -75,6 +77,7 @@ class TransactionShown(BaseModel):
     meterDrops: int = Field(description="Times that the register fell (a meter replaced): energyWh restarted there")
     seqNos: list[int]
     gaps: list[int]
+    gapsExact: bool = Field(description="False: events left too many gaps; more may be missing than `missing` says")
     missing: int
     conflicts: int
     offline: bool

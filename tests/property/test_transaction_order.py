@@ -1,6 +1,7 @@
 """Any order, repetition and delay of a transaction's events gives the same end state."""
 
 import json
+import random
 from collections import Counter
 from decimal import Decimal
 from itertools import pairwise
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from ocppcore.clock import to_rfc3339
 from ocppcore.pseudonym import Pseudonyms
-from services.transactions.domain.transaction import CONFLICTS_KNOWN_MAX, TRANSACTIONS
+from services.transactions.domain.transaction import CONFLICTS_KNOWN_MAX, RANGES_MAX, TRANSACTIONS
 from services.transactions.service import parts
 from tests.support.given import NOW, World
 from tests.support.transaction_frames import event
@@ -76,6 +77,30 @@ def test_repeats_of_conflicts_count_once(payloads: list[dict[str, Any]], others:
     if max(Counter(twin["seqNo"] for twin in twins).values()) > CONFLICTS_KNOWN_MAX:
         assert found.pop("conflicts") >= expected.pop("conflicts")
     assert found == expected
+
+
+FOLLOWS_GAPS = ("seen", "gaps", "missing", "gaps_exact")
+"""The columns that may depend on the order of arrival once there were too many gaps at once."""
+
+
+@pytest.mark.parametrize("more", [1, 2, 20])
+def test_too_many_gaps_change_nothing_but_what_is_said_of_gaps(more: int) -> None:
+    chance = random.Random(more)
+    numbers = list(range(0, 2 * (RANGES_MAX + more), 2))
+    payloads = [event("Updated", number, wh=number / 2) for number in numbers]
+    expected = fold(payloads)
+    assert (expected["gaps_exact"], len(json.loads(expected["seen"]))) == (False, RANGES_MAX)
+    assert Decimal(expected["energy_wh"]) == numbers[-1] // 2
+    assert expected["meter_drops"] == 0
+    chance.shuffle(payloads)
+    found = fold(payloads)
+    assert len(json.loads(found["seen"])) <= RANGES_MAX
+    assert {c: v for c, v in found.items() if c not in FOLLOWS_GAPS} == {
+        c: v for c, v in expected.items() if c not in FOLLOWS_GAPS
+    }
+    late = [event("Updated", number) for number in range(1, numbers[-1], 2)]
+    whole = fold([*payloads, *late])
+    assert (json.loads(whole["seen"]), whole["missing"]) == ([[0, numbers[-1]]], 0)
 
 
 def readings(first: int, values: list[int], *, last: str = "") -> list[dict[str, Any]]:

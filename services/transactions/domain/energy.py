@@ -93,7 +93,9 @@ def add(pieces: Sequence[Piece], seen: Sequence[tuple[int, int]], seq_no: int, s
 
 
 def total(pieces: Sequence[Piece]) -> Step:
-    """Along all events that have come, across the gaps; pieces must not be empty."""
+    """Along all events that have come, across the gaps."""
+    if not pieces:
+        return ZERO, 0
     whole = reduce(_join, pieces)
     return EXACT.add(whole.head.energy, whole.energy), whole.head.drops + whole.drops
 

@@ -27,7 +27,8 @@ from services.transactions.domain import energy
 PAGE = 64
 CONFLICTS_KNOWN_MAX = 8
 """Other contents of one seqNo that are told apart: what comes beyond them is raised each time it comes."""
-GAPS_LISTED_MAX = 1000
+RANGES_MAX = 250
+"""Ranges of seqNos that are told apart in one transaction: each event rewrites them all."""
 
 
 class Reading(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -55,6 +56,10 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     `token`: the first that any event named; `accepted`: the first that was accepted to start the energy, whose
     transaction it then is. `pieces`: the register's course (`energy.py`); `span_wh` and `span_drops`: the most that
     any one event shows.
+
+    `gaps_exact` False: there were more than RANGES_MAX ranges at once. From then on `seen` may hold, at its end,
+    numbers that did not come, and `pieces` are given up: the energy is what the first and last register show, or any
+    one event. All else is the same in any order of arrival.
     """
 
     KIND: ClassVar[str] = "Transaction"
@@ -63,6 +68,7 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     heard_at: int
     identity: str = ""
     seen: tuple[tuple[int, int], ...] = ()
+    gaps_exact: bool = True
     started: tuple[int, int] | None = None
     ended: tuple[int, int] | None = None
     stopped_reason: str = ""
@@ -133,7 +139,7 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     @property
     def meter_drops(self) -> int:
         """How often the register fell: a meter that was replaced, rolled over or is faulty (J02.FR.16)."""
-        return max(self.span_drops, energy.total(self.pieces)[1]) if self.pieces else 0
+        return max(self.span_drops, energy.total(self.pieces)[1])
 
 
 class SeqPage(Aggregate, frozen=True, kw_only=True):
@@ -170,6 +176,7 @@ TRANSACTIONS = Table(
         "meter_drops": "bigint",
         "seen": "jsonb",
         "gaps": "jsonb",
+        "gaps_exact": "boolean",
         "missing": "bigint",
         "conflicts": "bigint",
         "offline": "boolean",
@@ -281,9 +288,13 @@ def _merge(before: Transaction, event: TransactionEvent) -> Transaction:
     if event.time_spent_charging_s is not None and (spent is None or seq > spent[0]):
         spent = (seq, event.time_spent_charging_s)
     seen, said = add_seq(before.seen, seq), energy.span(event)
+    gaps_exact = before.gaps_exact and len(seen) <= RANGES_MAX
+    if len(seen) > RANGES_MAX:
+        seen = (*seen[:-2], (seen[-2][0], seen[-1][1]))
     return msgspec.structs.replace(
         before,
         seen=seen,
+        gaps_exact=gaps_exact,
         started=started,
         ended=ended,
         stopped_reason=reason,
@@ -297,7 +308,7 @@ def _merge(before: Transaction, event: TransactionEvent) -> Transaction:
         time_spent_charging_s=spent,
         first=_first(before.first, event.first_register, seq),
         last=_last(before.last, event.last_register, seq),
-        pieces=energy.add(before.pieces, seen, seq, said),
+        pieces=energy.add(before.pieces, seen, seq, said) if gaps_exact else (),
         span_wh=energy.largest(before.span_wh, said.energy) if said else before.span_wh,
         span_drops=max(before.span_drops, said.drops) if said else before.span_drops,
         offline=before.offline or event.offline,
@@ -371,7 +382,8 @@ def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterab
         format(energy_wh, "f") if energy_wh is not None else None,
         held.meter_drops,
         _listed(held.seen),
-        _listed(gaps[:GAPS_LISTED_MAX]),
+        _listed(gaps),
+        held.gaps_exact,
         sum(high - low + 1 for low, high in gaps),
         held.conflicts,
         held.offline,

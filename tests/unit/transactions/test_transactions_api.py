@@ -75,3 +75,16 @@ async def test_a_list_goes_on_where_the_page_before_ended(api: Served) -> None:
     rest = (await api.client.get(first["next"])).json()
     found = [item["transactionId"] for item in first["items"] + rest["items"]]
     assert (found, rest["next"]) == (["T4", "T3", "T2", "T1", "T0"], None)
+
+
+async def test_a_list_stays_small_whatever_stations_number(api: Served) -> None:
+    await send(api, 1, event("Started", 0))
+    await send(api, 2, event("Ended", 2**31 - 1))
+    for number in range(2, 300):
+        await send(api, number + 1, event("Updated", number))
+    (listed_,) = (await api.client.get("/transactions")).json()["items"]
+    alone = (await api.client.get("/transactions/CS-1/T1")).json()
+    assert (len(listed_["seqNos"]), len(listed_["gaps"])) == (100, 100)
+    assert (len(alone["seqNos"]), len(alone["gaps"])) == (300, 10_000)
+    assert listed_["missing"] == alone["missing"] == 2**31 - 300
+    assert listed_["gapsExact"]
