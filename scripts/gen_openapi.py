@@ -14,6 +14,7 @@ from csms import houses
 from ocppcore.clock import system_clock
 from ocppcore.host import Environment
 from ocppcore.http.auth import Authenticator, KeyRing
+from ocppcore.in_force import InForce
 from ocppcore.memory import MemoryLog, MemoryStore
 from ocppcore.settings import BaseServiceSettings, Keys
 
@@ -29,7 +30,9 @@ async def pages() -> dict[str, bytes]:
 def applications() -> Iterator[tuple[str, FastAPI]]:
     log, settings = MemoryLog(), BaseServiceSettings()
     authenticator = Authenticator(KeyRing(log, settings.partition_count), NO_KEYS.password)
-    env = Environment(settings, NO_KEYS, log, system_clock, lambda _: MemoryStore(), authenticator, CollectorRegistry())
+    alone = InForce(log, system_clock, "openapi")
+    registry = CollectorRegistry()
+    env = Environment(settings, NO_KEYS, log, system_clock, lambda _: MemoryStore(), authenticator, registry, alone)
     for name in houses.HOSTS:
         yield name, houses.build(name, env).app
     yield houses.GATEWAY, houses.build_gateway(env).hosted.app

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,8 +26,9 @@ from ocppcore.http import oidc
 from ocppcore.http.app import build_app
 from ocppcore.http.auth import Authenticator, KeyRing
 from ocppcore.http.server import Server, config, listen
+from ocppcore.in_force import InForce
 from ocppcore.kafka import KafkaLog
-from ocppcore.log import Log, NewRecord, TopicPartition
+from ocppcore.log import Log, LogError, NewRecord, TopicPartition
 from ocppcore.postgres.log import PostgresLog
 from ocppcore.postgres.store import PostgresStore
 from ocppcore.settings import AdminKey, BaseServiceSettings, Keys, SettingsError, fingerprint, keys, read
@@ -157,7 +159,9 @@ class Process:
 
     async def _serve(self, server: uvicorn.Server) -> None:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.key_ring.run(), name="keys")]
+            await self.env.in_force.announce()
+            tasks = [group.create_task(self.env.in_force.run(), name="copies")]
+            tasks.append(group.create_task(self.key_ring.run(), name="keys"))
             if self.tokens:
                 tasks.append(group.create_task(self.tokens.run(), name="tokens"))
             tasks += [group.create_task(_run(hosted, self.stop), name=hosted.name) for hosted in self.hosted]
@@ -171,6 +175,8 @@ class Process:
                     async with asyncio.timeout(STOP_WITHIN_S):
                         await self.gateway.gateway.drain()
                 gateway.cancel()
+            with contextlib.suppress(LogError):
+                await self.env.in_force.leave()
             server.should_exit = True
             for task in tasks:
                 if task.get_name() != "http":
@@ -235,7 +241,9 @@ async def open_process(
 
         tokens = oidc.Tokens(rules) if rules else None
         authenticator = Authenticator(key_ring, held.password, tokens)
-        env = Environment(settings, held, log, system_clock, store, authenticator, registry)
+        in_force = InForce(log, system_clock, f"{'+'.join(names)}/{uuid.uuid4()}")
+        in_force.followers.append(key_ring.followed)
+        env = Environment(settings, held, log, system_clock, store, authenticator, registry, in_force)
         hosted = [houses.build(name, env) for name in names if name != "gateway"]
         gateway = houses.build_gateway(env) if "gateway" in names else None
         registry.register(_Engines(hosted))

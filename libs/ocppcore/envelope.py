@@ -156,7 +156,8 @@ class Request(NamedTuple):
 T = TypeVar("T")
 
 
-def _ce(id_: str, type_: str, source: str, subject: str, at: int) -> dict[str, str]:
+def ce_headers(id_: str, type_: str, source: str, subject: str, at: int) -> dict[str, str]:
+    """The attributes that every record has."""
     return {
         "ce_specversion": "1.0",
         "ce_id": id_,
@@ -178,7 +179,7 @@ def frame_record(frame: Frame, service: str, partitions: int) -> NewRecord:
 
     `ce_id` is `station/epoch/n`, `ce_source` is `/gateway/slot/claim`; `kind` is left out of a CALL.
     """
-    headers = _ce(
+    headers = ce_headers(
         f"{frame.station}/{frame.epoch}/{frame.n}",
         FRAME,
         f"/gateway/{frame.slot}/{frame.claim}",
@@ -204,7 +205,7 @@ def frame_record(frame: Frame, service: str, partitions: int) -> NewRecord:
 
 def receipt_record(receipt: Receipt, service: str, partitions: int) -> NewRecord:
     """The record of a receipt, on the frames topic of the service that owns the command's action."""
-    headers = _ce(
+    headers = ce_headers(
         f"{receipt.station}/{receipt.epoch}/{receipt.command_id}/{receipt.what}",
         RECEIPT,
         f"/gateway/{receipt.slot}",
@@ -268,7 +269,9 @@ def outbound_record(out: OutFrame, service: str, at: int) -> NewRecord:
 
     `ce_id` is `station/epoch/message id/kind`; a message id may have slashes of its own.
     """
-    headers = _ce(f"{out.station}/{out.epoch}/{out.message_id}/{out.kind}", OUTBOUND, f"/{service}", out.station, at)
+    headers = ce_headers(
+        f"{out.station}/{out.epoch}/{out.message_id}/{out.kind}", OUTBOUND, f"/{service}", out.station, at
+    )
     headers["action"] = out.action
     if out.timeout_ms:
         headers["timeout_ms"] = str(out.timeout_ms)
@@ -306,8 +309,8 @@ def connection_record(change: ConnectionChange, partitions: int) -> NewRecord:
     """The record of a connection's coming or going, in the station's partition."""
     key = topics.normalise(change.identity)
     state = "connected" if change.connected else f"disconnected/{change.epoch}"
-    headers = _ce(f"{key}/{change.slot}/{change.claim}/{change.at}/{state}", CONNECTION, f"/gateway/{change.slot}",
-                  change.identity, change.at)  # fmt: skip
+    id_ = f"{key}/{change.slot}/{change.claim}/{change.at}/{state}"
+    headers = ce_headers(id_, CONNECTION, f"/gateway/{change.slot}", change.identity, change.at)
     return NewRecord(
         topics.CONNECTIONS, topics.partition_of(key, partitions), key, msgspec.json.encode(change), headers
     )
@@ -315,13 +318,15 @@ def connection_record(change: ConnectionChange, partitions: int) -> NewRecord:
 
 def lease_record(lease: GatewayLease, at: int) -> NewRecord:
     """The record of a claim, renewal or release of a slot."""
-    headers = _ce(f"{lease.slot}/{lease.gateway}/{at}", GATEWAY, f"/gateway/{lease.gateway}", str(lease.slot), at)
+    headers = ce_headers(
+        f"{lease.slot}/{lease.gateway}/{at}", GATEWAY, f"/gateway/{lease.gateway}", str(lease.slot), at
+    )
     return NewRecord(topics.GATEWAYS, 0, str(lease.slot), msgspec.json.encode(lease), headers)
 
 
 def request_record(request: Request, service: str, partitions: int) -> NewRecord:
     """The record of a write wanted from `service`."""
-    headers = _ce(request.id, request.type, request.source, request.key, request.received_at)
+    headers = ce_headers(request.id, request.type, request.source, request.key, request.received_at)
     if request.actor:
         headers["actor"] = request.actor
     if request.fingerprint:
@@ -375,7 +380,7 @@ def state_record(
         topics.partition_of(key, partitions),
         key,
         msgspec.json.encode(value),
-        _ce(id_, type_, source, key, at),
+        ce_headers(id_, type_, source, key, at),
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 from fastapi import APIRouter, FastAPI
@@ -20,15 +20,13 @@ from ocppcore.http.commands import CommandDesk, FindStation, Registered
 from ocppcore.http.commands import router as commands_router
 from ocppcore.http.refusals import Refusals
 from ocppcore.http.requests import Writes
+from ocppcore.in_force import InForce
 from ocppcore.log import Log
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.seal import Seal
 from ocppcore.service import Service
 from ocppcore.settings import BaseServiceSettings, Keys
 from ocppcore.store import Store
-
-Follower = Callable[[], Awaitable[None]]
-"""Waits, for a bounded time, until a copy has read to the log's end as it is now."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,8 @@ class Environment:
     store: Callable[[str], Store]
     authenticator: Authenticator
     registry: CollectorRegistry
-    followers: list[Follower] = field(default_factory=list)
-    """Every copy of another service's state in this process: a write is answered once they have read it."""
+    in_force: InForce
+    """A change is answered once every process has it; copies of others' state in this process are its `followers`."""
 
     @property
     def pseudonyms(self) -> Pseudonyms:
@@ -82,9 +80,9 @@ def host(env: Environment, service: Service, routers: Routers, find_station: Fin
         clock=env.clock,
         seal=Seal(env.keys.password, "parked records"),
         settings=EngineSettings(partitions=env.settings.partition_count),
-        followers=env.followers,
+        everywhere=env.in_force.everywhere,
     )
-    env.followers.append(engine.copies.followed)
+    env.in_force.followers.append(engine.copies.followed)
 
     async def in_copy(station: str) -> Registered | None:
         lookup = (topics.STATIONS, station)

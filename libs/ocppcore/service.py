@@ -65,7 +65,10 @@ class Connection(Aggregate, frozen=True, kw_only=True):
 
 
 class Operation(Aggregate, frozen=True, kw_only=True):
-    """The outcome of a request, kept 24 h under its id: a repeat is not decided again, any replica can answer it."""
+    """The outcome of a request, kept 24 h under its id: a repeat is not decided again, any replica can answer it.
+
+    `spreads`: it changed state that other processes keep copies of.
+    """
 
     KIND: ClassVar[str] = "Operation"
     REBUILT: ClassVar[bool] = False
@@ -73,6 +76,7 @@ class Operation(Aggregate, frozen=True, kw_only=True):
     body: msgspec.Raw
     at: int
     fingerprint: str = ""
+    spreads: bool = False
 
 
 A = TypeVar("A", bound=Aggregate)

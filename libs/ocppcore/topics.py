@@ -124,6 +124,15 @@ TABLE: tuple[Topic, ...] = (
         spread="one",
         compacted=True,
     ),
+    Topic(
+        "csms.copies",
+        "name of the process",
+        "until when a process lives, what it has asked of the others' copies and answered of its own",
+        ("csms",),
+        ("csms",),
+        spread="one",
+        compacted=True,
+    ),
     Topic("device.stations", "station id", _STATE, ("device",), ("gateway", *SERVICES), compacted=True),
     Topic("auth.tokens", "pseudonym of the idToken", _STATE, ("auth",), SERVICES, compacted=True),
     Topic("auth.apikeys", "key id", _STATE, ("auth",), ("gateway", *SERVICES), compacted=True),
@@ -136,10 +145,13 @@ OUTBOUND = "ocpp.outbound"
 CONNECTIONS = "ocpp.connections"
 GATEWAYS = "ocpp.gateways"
 KEYS = "csms.keys"
+COPIES = "csms.copies"
 STATIONS = "device.stations"
 TOKENS = "auth.tokens"
 APIKEYS = "auth.apikeys"
 AUTHORITIES = "auth.authorities"
+STATES = frozenset(topic.name for topic in TABLE if topic.payload is _STATE)
+"""State that others keep a copy of: a change of it is in force once they have read it."""
 
 
 def frames(service: str) -> str:

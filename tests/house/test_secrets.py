@@ -33,6 +33,7 @@ from ocppcore.envelope import state_record
 from ocppcore.host import Environment
 from ocppcore.http.app import build_app
 from ocppcore.http.auth import Authenticator, KeyRing, hash_key
+from ocppcore.in_force import InForce
 from ocppcore.log import NewRecord
 from ocppcore.memory import MemoryLog, MemoryStore
 from ocppcore.settings import Keys
@@ -126,8 +127,9 @@ async def whole(logged: io.StringIO, tmp_path: Path) -> AsyncIterator[Whole]:
     settings = GatewaySettings.model_validate({"data": tmp_path, "partitions": PARTITIONS, "slots": SLOTS})
     ring, registry = KeyRing(log, PARTITIONS), telemetry.new_registry()
     env = Environment(
-        settings, KEYS, log, system_clock, stores.__getitem__, Authenticator(ring, KEYS.password), registry
-    )
+        settings, KEYS, log, system_clock, stores.__getitem__, Authenticator(ring, KEYS.password), registry,
+        InForce(log, system_clock, "test"),
+    )  # fmt: skip
     bound = socket.create_server(("127.0.0.1", 0))
     built = gateway.build(env, settings, bound)
     hosted = [

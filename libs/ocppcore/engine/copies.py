@@ -4,7 +4,6 @@ A miss is a refusal only once the copy has caught up to the log's end as it was 
 """
 
 import asyncio
-import contextlib
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -123,11 +122,16 @@ class Copies:
         except TimeoutError as error:
             raise NotCaughtUp(f"copies of {', '.join(topics)} did not reach the log's end") from error
 
-    async def followed(self) -> None:
-        """Wait until all copies have read to the log's end as it is now, or the time for that is over."""
-        if self._topics and self.caught_up.is_set():
-            with contextlib.suppress(NotCaughtUp):
-                await self.catch_up(self._topics)
+    async def followed(self) -> bool:
+        """Wait until all copies have read to the log's end as it is now, or the time for that is over; whether they
+        have."""
+        if not self._topics:
+            return True
+        try:
+            await self.catch_up(self._topics)
+        except NotCaughtUp:
+            return False
+        return self.caught_up.is_set()
 
     async def close(self) -> None:
         await self._reader.close()

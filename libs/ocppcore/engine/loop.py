@@ -94,14 +94,14 @@ class Engine:
         clock: Clock,
         seal: Seal,
         settings: EngineSettings | None = None,
-        followers: Sequence[Callable[[], Awaitable[None]]] = (),
+        everywhere: Callable[[float], Awaitable[bool]] | None = None,
     ) -> None:
         self.service = service
         self.store = store
         self.log = log_
         self.settings = settings or EngineSettings()
         self._clock = clock
-        self._followers = followers
+        self._everywhere = everywhere
         self._seal = seal
         self._inputs = (topics.frames(service.name), topics.requests(service.name), topics.CONNECTIONS)
         self._cells: dict[int, Cell] = {}
@@ -149,14 +149,8 @@ class Engine:
     async def submit(self, request: Request, wait_s: float) -> Operation | None:
         """Append a request and wait for its outcome; None when it has not come within `wait_s`.
 
-        A change is answered once the copies in this process have read it; other processes read it a moment later.
+        What follows from it is on the log then; whether it is in force where others keep copies, `in_force` tells.
         """
-        operation = await self._outcome(request, wait_s)
-        if operation is not None and operation.status < 400:
-            await asyncio.gather(*(followed() for followed in self._followers))
-        return operation
-
-    async def _outcome(self, request: Request, wait_s: float) -> Operation | None:
         future: asyncio.Future[Operation] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(request.id, []).append(future)
         try:
@@ -186,12 +180,14 @@ class Engine:
             async with asyncio.timeout(wait_s):
                 await self._publisher.drained()
 
-    async def in_force(self, wait_s: float) -> None:
-        """Wait, not longer than that, until what was committed here is on the log and this process's copies read it."""
+    async def in_force(self, wait_s: float) -> bool:
+        """Wait, not longer than that, until what was committed here is on the log and every process's copies have
+        read it; whether they have."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._publisher.drained()
-                await asyncio.gather(*(followed() for followed in self._followers))
+                return self._everywhere is None or await self._everywhere(wait_s)
+        return False
 
     # Running.
 
@@ -474,12 +470,14 @@ class Engine:
             batch.cell = cell = batch.cells[number]
             cell.clock = max(cell.clock, work.received_at)
             cell.positions[work.record.topic] = work.record.position + 1
+            followed = len(batch.follow)
             outcome = self._one(work, batch, late)
             out += self._answers(work, outcome, cell.clock)
             if isinstance(work.item, Request) and work.item.type == step.TICK:
                 batch.ticked.add(number)
             elif isinstance(work.item, Request):
-                results += self._result(work.item, outcome, batch, cell.clock)
+                spreads = any(record.topic in topics.STATES for record in batch.follow[followed:])
+                results += self._result(work.item, outcome, batch, spreads)
         return batch, Job([*out, *batch.follow], batch.stream), results
 
     def _one(self, work: Work, batch: Batch, late: frozenset[Lookup]) -> Outcome:
@@ -556,12 +554,14 @@ class Engine:
         for call in outcome.calls:
             yield outbound_record(call, self.service.name, now)
 
-    def _result(self, request: Request, outcome: Outcome, batch: Batch, clock: int) -> Iterable[tuple[str, Operation]]:
+    def _result(
+        self, request: Request, outcome: Outcome, batch: Batch, spreads: bool
+    ) -> Iterable[tuple[str, Operation]]:
         if request.id.startswith("effect/"):
             batch.change(Drop(PendingEffect, request.id.removeprefix("effect/")))
         known = batch.get(Operation, request.id)
         if known is None:
-            put = step.operation(outcome.result or Result(204), request, clock)
+            put = step.operation(outcome.result or Result(204), request, batch.cell.clock, spreads=spreads)
             assert isinstance(put.aggregate, Operation)
             known = put.aggregate
             if not (outcome.result and outcome.result.status == 503):

@@ -296,7 +296,7 @@ def _context(work: Work, view: View, clock: int) -> Context:
     )
 
 
-def operation(result: Result, request: Request, clock: int) -> Put:
+def operation(result: Result, request: Request, clock: int, *, spreads: bool = False) -> Put:
     """The kept outcome of a request: found under its id for 24 hours."""
     body = result.body.model_dump(mode="json") if isinstance(result.body, BaseModel) else result.body
     kept = Operation(
@@ -304,5 +304,6 @@ def operation(result: Result, request: Request, clock: int) -> Put:
         body=msgspec.Raw(msgspec.json.encode(body)),
         at=clock,
         fingerprint=request.fingerprint,
+        spreads=spreads,
     )
     return Put(request.id, kept, expires_at=clock + OPERATION_KEPT_MS)

@@ -132,6 +132,14 @@ class KeyRing:
         except TimeoutError:
             raise KeysBehind from None
 
+    async def followed(self) -> bool:
+        """Wait until it has read to the log's end as it is now, or the time for that is over; whether it has."""
+        try:
+            await self._catch_up()
+        except KeysBehind:
+            return False
+        return True
+
     async def _reach_end(self) -> None:
         await self.ready.wait()
         ends = await self._log.ends(self._partitions)

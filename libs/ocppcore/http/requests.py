@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
@@ -32,10 +32,9 @@ from ocppcore.service import Operation
 WAIT_S_MAX: Final = 60.0
 KEPT_MS: Final = 24 * 3600 * 1000
 POLL_AGAIN_S: Final = 1
+LOOK_S: Final = 0.5
+"""How long a look at an operation waits for the change to be in force."""
 IDEMPOTENCY_KEY: Final = r"^[\x21-\x7e]{1,200}$"
-
-InForce = Callable[[float], Awaitable[bool]]
-"""Waits up to so many seconds until a change is in force everywhere, and says whether it is."""
 
 
 class RequestGate(Protocol):
@@ -47,6 +46,9 @@ class RequestGate(Protocol):
 
     async def find(self, request_id: str) -> Operation | None:
         """The outcome of a request; None while there is none, or 24 hours after."""
+
+    async def in_force(self, wait_s: float) -> bool:
+        """Wait, at most so long, until every process has read what was decided; whether they have."""
 
 
 class Preference(NamedTuple):
@@ -143,8 +145,9 @@ class Write:
 
     async def outcome(self, type_: str, key: str, body: msgspec.Struct | bytes, wait_s: float) -> Outcome:
         """Have it decided. Raises Problem 422 if the Idempotency-Key was used for something else."""
+        began = asyncio.get_running_loop().time()
         if self._repeatable and (known := await self._writes.gate.find(self.request_id)):
-            return self._compared(known)
+            return await self._in_force(self._compared(known), wait_s)
         request = envelope.Request(
             id=self.request_id,
             type=type_,
@@ -159,7 +162,17 @@ class Write:
         )
         self._request.scope[DECIDED] = True
         operation = await self._writes.gate.submit(request, wait_s)
-        return self._compared(operation) if operation else Outcome(None, first=True)
+        if operation is None:
+            return Outcome(None, first=True)
+        left = wait_s - (asyncio.get_running_loop().time() - began)
+        return await self._in_force(self._compared(operation), max(0.0, left))
+
+    async def _in_force(self, outcome: Outcome, wait_s: float) -> Outcome:
+        """A change that copies elsewhere have not read yet is not done yet."""
+        operation = outcome.operation
+        if operation is None or await is_in_force(self._writes.gate, operation, wait_s):
+            return outcome
+        return outcome._replace(operation=None)
 
     async def __call__(
         self,
@@ -169,22 +182,16 @@ class Write:
         *,
         location: str = "",
         once: Mapping[str, Any] | None = None,
-        in_force: InForce | None = None,
     ) -> Response:
         """Have it decided and answer: with its outcome, a problem, or 202 when it is not done, or not in force, yet.
 
         `body`: the request record's, of this `type_`, for the aggregate `key` (normalised). `location`: the resource,
         for 201. `once`: members shown to the first caller only and kept nowhere (a password that was just made).
         """
-        began = asyncio.get_running_loop().time()
         operation, first = await self.outcome(type_, key, body, self.wait_s)
         shown = dict(once or {}) if first else {}
         if operation is None:
             return self.pending(shown)
-        if operation.status < HTTPStatus.BAD_REQUEST and in_force is not None:
-            left = self.wait_s - (asyncio.get_running_loop().time() - began)
-            if not await in_force(max(0.0, left)):
-                return self.pending(shown)
         return self.answer(operation, location, shown)
 
     def pending(self, shown: Mapping[str, Any]) -> Response:
@@ -221,6 +228,11 @@ class Write:
             fault = FieldError("header.Idempotency-Key", "was used for another request within the last 24 hours")
             raise Problem(422, f"{fault.field} {fault.detail}", title="Idempotency-Key in use", errors=[fault])
         return Outcome(operation, first=nonce == self._nonce)
+
+
+async def is_in_force(gate: RequestGate, operation: Operation, wait_s: float) -> bool:
+    """Whether everybody who must know of a change does; one that was refused, or is nobody else's business, is."""
+    return operation.status >= HTTPStatus.BAD_REQUEST or not operation.spreads or await gate.in_force(wait_s)
 
 
 def _request_id(caller: Caller, core: str) -> str:
@@ -275,7 +287,7 @@ async def operation(
     if core is None:
         raise Problem(404, "No such operation, or it ended more than 24 hours ago, or another caller's.")
     found = await writes.gate.find(_request_id(caller, core))
-    if found is None:
+    if found is None or not await is_in_force(writes.gate, found, LOOK_S):
         return OperationModel(id=operationId, status="pending", result=None)
     return OperationModel(
         id=operationId, status="done", result={"status": found.status, "body": orjson.loads(bytes(found.body))}

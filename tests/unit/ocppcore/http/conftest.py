@@ -8,7 +8,7 @@ from typing import Annotated
 import httpx
 import msgspec
 import pytest
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, Field
 from starlette.types import ASGIApp
@@ -47,6 +47,7 @@ class Gate:
     outcomes: dict[str, Operation] = field(default_factory=dict)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     down: bool = False
+    is_in_force: bool = True
 
     async def submit(self, request: envelope.Request, wait_s: float) -> Operation | None:
         if self.down:
@@ -60,11 +61,16 @@ class Gate:
         if request.id not in self.outcomes:
             status, body = self.decide(request)
             raw = msgspec.Raw(msgspec.json.encode(body))
-            self.outcomes[request.id] = Operation(status=status, body=raw, at=1, fingerprint=request.fingerprint)
+            self.outcomes[request.id] = Operation(
+                status=status, body=raw, at=1, fingerprint=request.fingerprint, spreads=True
+            )
         return self.outcomes[request.id]
 
     async def find(self, request_id: str) -> Operation | None:
         return self.outcomes.get(request_id)
+
+    async def in_force(self, wait_s: float) -> bool:
+        return self.is_in_force
 
 
 class Station(BaseModel):
@@ -84,11 +90,8 @@ async def post_station(station: Station, write: Annotated[Write, writing("operat
 
 
 @router.put("/in-force", responses=RESPONSES)
-async def put_in_force(request: Request, write: Annotated[Write, writing("admin")]) -> Response:
-    async def in_force(_: float) -> bool:
-        return bool(request.app.state.in_force)
-
-    return await write("device.Change.v1", "k", b"{}", in_force=in_force)
+async def put_in_force(write: Annotated[Write, writing("admin")]) -> Response:
+    return await write("device.Change.v1", "k", b"{}")
 
 
 @router.get("/stations/{stationId}", dependencies=[require("viewer")])
@@ -130,7 +133,6 @@ async def world() -> AsyncIterator[World]:
         authenticator=authenticator,
         writes=writes,
         body_bytes_max=10_000,
-        state={"in_force": True},
     )
     app = build_app({"device": device}, registry=CollectorRegistry(), ready={"device": lambda: ready["device"]})
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -143,10 +143,15 @@ async def test_a_key_that_is_none_is_refused(world: World, key: str) -> None:
 
 async def test_a_change_not_in_force_everywhere_is_accepted_only(world: World) -> None:
     assert (await world.client.put("/device/in-force")).status_code == 200
-    world.device.state.in_force = False
-    answer = await world.client.put("/device/in-force")
+    world.gate.is_in_force = False
+    answer = await world.client.put("/device/in-force", headers={"Idempotency-Key": "once"})
     assert answer.status_code == 202
-    assert "location" in answer.headers
+    again = await world.client.put("/device/in-force", headers={"Idempotency-Key": "once"})
+    assert again.status_code == 202
+    assert (await world.client.get(answer.headers["location"])).json()["status"] == "pending"
+    world.gate.is_in_force = True
+    assert (await world.client.get(answer.headers["location"])).json()["result"]["status"] == 200
+    assert (await world.client.put("/device/in-force", headers={"Idempotency-Key": "once"})).status_code == 200
 
 
 async def test_without_the_log_nothing_is_claimed(world: World) -> None:
