@@ -284,6 +284,8 @@ class Tokens:
             raise _refused("is not for this system") from None
         except _BROKEN:
             raise _refused("lacks what it must say") from None
+        if type(claims["exp"]) not in (int, float):  # the library takes digits in a text too
+            raise _refused("lacks what it must say")
         return claims
 
     def _admitted(self, issuer: str, claims: Mapping[str, Any]) -> Caller:

@@ -168,6 +168,8 @@ async def test_keys_come_over_tls_or_from_this_machine(issuer: Issuer, address: 
         ({"sub": "a\nb"}, 401),
         ({"sub": "x" * 256}, 401),
         ({"exp": "soon"}, 401),
+        ({"exp": "9999999999"}, 401),
+        ({"exp": True}, 401),
         ({"roles": []}, 403),
         ({"roles": ["Viewer"]}, 403),
         ({"roles": "other chief"}, 200),
