@@ -98,8 +98,10 @@ def test_too_many_gaps_change_nothing_but_what_is_said_of_gaps(more: int) -> Non
     assert {c: v for c, v in found.items() if c not in FOLLOWS_GAPS} == {
         c: v for c, v in expected.items() if c not in FOLLOWS_GAPS
     }
-    late = [event("Updated", number) for number in range(1, numbers[-1], 2)]
+    late = [event("Updated", number, wh=number / 2) for number in range(1, numbers[-1], 2)]
+    chance.shuffle(late)
     whole = fold([*payloads, *late])
+    assert (Decimal(whole["energy_wh"]), whole["meter_drops"]) == (numbers[-1] // 2, 0)
     assert (json.loads(whole["seen"]), whole["missing"]) == ([[0, numbers[-1]]], 0)
 
 
