@@ -11,6 +11,7 @@ from ocppcore.contracts import certificates as contract
 from ocppcore.contracts.auth import AuthStationEvent
 from ocppcore.service import (
     NOTHING,
+    ConnectionHandler,
     Context,
     Drop,
     Effect,
@@ -50,7 +51,13 @@ def part(certificates: Certificates) -> Part:
             TimerHandler(signing.AGAIN, desk.again, lambda subject: _again_needs(desk, subject)),
             TimerHandler(certificate.EXPIRY, certificate.expire, lambda key: ((certificate.Certificate, key),)),
             TimerHandler(renewal.WAIT, renewal.expire, lambda key: ((renewal.Renewal, key),)),
+            TimerHandler(renewal.TRIGGER, renewal.trigger, lambda key: ((renewal.Renewal, key),)),
             TimerHandler(authority.RENEWAL, authority.renew),
+        ),
+        connections=(
+            (ConnectionHandler(renewal.connected, renewal.connected_needs),)
+            if "ChargingStationCertificate" in certificates.rules.uses
+            else ()
         ),
         folds=(*_signing_folds(), *_inventory_folds(), *_other_folds()),
         aggregates=(
@@ -184,6 +191,7 @@ def _other_folds() -> Iterable[Fold[Any]]:
         renewal.project_asked,
         renewal.derive_asked,
     )
+    yield Fold(contract.CertificateRenewalDue, evolve=renewal.evolve_due, derive=renewal.derive_due)
     yield Fold(
         contract.CertificateRenewalMoved,
         renewal.needs,

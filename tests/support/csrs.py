@@ -54,15 +54,23 @@ def secret_pem(holder: Key) -> str:
 
 
 class Ca:
-    """A certificate authority; `of`: the one that certified it."""
+    """A certificate authority; `of`: the one that certified it, `digest`: with which it signs."""
 
-    def __init__(self, common_name: str, of: "Ca | None" = None, days: int = 3650) -> None:
-        self.key = key()
+    def __init__(
+        self,
+        common_name: str,
+        of: "Ca | None" = None,
+        days: int = 3650,
+        holder: ec.EllipticCurvePrivateKey | None = None,
+        digest: hashes.SHA224 | hashes.SHA256 | None = None,
+    ) -> None:
+        self.key = holder or key()
+        self.digest = digest or hashes.SHA256()
         self.name = name(common_name, "Test")
         self.of = of
         signer = of or self
         self.certificate = _sign(
-            self.name, self.key.public_key(), signer.name, signer.key, days,
+            self.name, self.key.public_key(), signer.name, signer.key, signer.digest, days,
             [x509.BasicConstraints(ca=True, path_length=None)],
         )  # fmt: skip
 
@@ -75,7 +83,7 @@ class Ca:
         extensions: Sequence[x509.ExtensionType] = (),
     ) -> x509.Certificate:
         made = extensions or [x509.BasicConstraints(ca=False, path_length=None)]
-        return _sign(subject or request.subject, request.public_key(), self.name, self.key, days, made)
+        return _sign(subject or request.subject, request.public_key(), self.name, self.key, self.digest, days, made)
 
     @property
     def chain(self) -> list[x509.Certificate]:
@@ -84,8 +92,8 @@ class Ca:
 
 
 def _sign(
-    subject: x509.Name, holder: object, issuer: x509.Name, signer: ec.EllipticCurvePrivateKey, days: int,
-    extensions: Sequence[x509.ExtensionType],
+    subject: x509.Name, holder: object, issuer: x509.Name, signer: ec.EllipticCurvePrivateKey,
+    digest: hashes.SHA224 | hashes.SHA256, days: int, extensions: Sequence[x509.ExtensionType],
 ) -> x509.Certificate:  # fmt: skip
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     builder = (
@@ -99,4 +107,4 @@ def _sign(
     )
     for extension in extensions:
         builder = builder.add_extension(extension, critical=True)
-    return builder.sign(signer, hashes.SHA256())
+    return builder.sign(signer, digest)

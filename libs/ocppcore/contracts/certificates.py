@@ -250,6 +250,9 @@ class CertificateAlarmRaised(AuthStationEvent, frozen=True, kw_only=True, omit_d
 
 
 class CertificateRenewalAsked(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """By a person (`actor`), or because the station came with a certificate that has expired (A00.FR.429): then
+    TriggerMessage waits until `trigger_at`, so that the station can boot first."""
+
     TYPE: ClassVar[str] = "auth.CertificateRenewalAsked.v1"
     operation_id: str
     command_id: str
@@ -257,6 +260,16 @@ class CertificateRenewalAsked(AuthStationEvent, frozen=True, kw_only=True, omit_
     due: int
     evse_id: int | None = None
     actor: str = ""
+    trigger_at: int = 0
+
+
+class CertificateRenewalDue(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """`trigger_at` of a renewal has come."""
+
+    TYPE: ClassVar[str] = "auth.CertificateRenewalDue.v1"
+    operation_id: str
+    command_id: str
+    certificate_type: CertificateUse
 
 
 class CertificateRenewalMoved(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):

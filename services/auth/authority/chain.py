@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from ocppcore.contracts.certificates import CaCertificate, SigningResult
 from services.auth.authority.port import AuthorityFailed, Wanted
+from services.auth.domain.csr import CURVES, HASHES, RSA_BITS
 
 DEPTH_MAX: Final = 5
 POOL_MAX: Final = 20
@@ -29,7 +31,9 @@ def checked(pool: Sequence[x509.Certificate], wanted: Wanted, organization: str)
         leaf = _leaf(pool, wanted)
         _check_leaf(leaf, wanted, organization)
         above = _above(leaf, pool)
-    except (ValueError, TypeError, InvalidSignature) as error:
+        for one in (leaf, *above):
+            _check_strength(one)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise _wrong(f"a certificate that cannot be read: {error}") from None
     issuers = tuple(ca_certificate(one) for one in above)
     sent = [one for one in above if not is_root(one)]
@@ -69,6 +73,18 @@ def _check_leaf(leaf: x509.Certificate, wanted: Wanted, organization: str) -> No
         raise _wrong("a certificate that is not valid now")
     if _is_ca(leaf):
         raise _wrong("a CA certificate for a station")
+
+
+def _check_strength(certificate: x509.Certificate) -> None:
+    """A00.FR.501 to 504, of every certificate of the chain; a root's own signature proves nothing."""
+    if not is_root(certificate) and not isinstance(certificate.signature_hash_algorithm, HASHES):
+        raise _wrong("a certificate that is not signed with SHA-256 or better (A00.FR.504)")
+    match certificate.public_key():
+        case ec.EllipticCurvePublicKey() as key if key.curve.name in CURVES:
+            return
+        case rsa.RSAPublicKey() as key if key.key_size >= RSA_BITS.start:
+            return
+    raise _wrong("a key that is too weak (A00.FR.501)")
 
 
 def _above(leaf: x509.Certificate, pool: Sequence[x509.Certificate]) -> Sequence[x509.Certificate]:

@@ -5,6 +5,7 @@ CertificateSigned follow, which the signing (`certificate_signing`) reports here
 its certificate, has refused, or the time is up; a signing that is under way goes on without it.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
@@ -14,6 +15,7 @@ from ocppcore.commands import ASK, Ask, Ended
 from ocppcore.contracts.auth import CertificateUse
 from ocppcore.contracts.certificates import (
     CertificateRenewalAsked,
+    CertificateRenewalDue,
     CertificateRenewalMoved,
     RenewalState,
     RenewCertificate,
@@ -26,6 +28,10 @@ from ocppcore.wire import load_json
 from services.auth.domain.token import problem
 
 WAIT: Final = "certificate-renewal"
+TRIGGER: Final = "certificate-trigger"
+BOOT_MS: Final = 10_000
+"""What a station that has just connected is given to boot, before it is asked for anything."""
+EXPIRED_WAIT_MS: Final = 600_000
 REFERENCE: Final = "renewal/"
 """Begins the reference of the TriggerMessage."""
 MOVING: Final[frozenset[RenewalState]] = frozenset({"asked", "triggered", "requested", "issued"})
@@ -106,6 +112,45 @@ def ask(body: RenewCertificate, view: View, context: Context) -> Outcome:
     return Outcome((asked,), result=Result(202, {"operationId": body.operation_id}))
 
 
+def connected_needs(station: str) -> Sequence[Need]:
+    return ((Renewal, renewal_key(station, "ChargingStationCertificate")),)
+
+
+def connected(view: View, context: Context) -> Outcome:
+    """One that came with a certificate which has expired renews it at once (A00.FR.429, A00.FR.807)."""
+    connection = context.connection
+    if connection is None or not connection.connected or not connection.certificate_expired:
+        return NOTHING
+    if view.get(Renewal, renewal_key(context.station, "ChargingStationCertificate")):
+        return NOTHING
+    ids = hashlib.blake2b(f"{context.station}/{connection.epoch}".encode(), digest_size=12).hexdigest()
+    asked = CertificateRenewalAsked(
+        at=context.now,
+        station=context.identity,
+        operation_id=ids,
+        command_id=f"{ids}-trigger",
+        certificate_type="ChargingStationCertificate",
+        due=context.now + EXPIRED_WAIT_MS,
+        trigger_at=context.now + BOOT_MS,
+    )
+    return Outcome((asked,))
+
+
+def trigger(subject: str, view: View, context: Context) -> Outcome:
+    """The station has had its time to boot."""
+    renewal = view.get(Renewal, subject)
+    if renewal is None:
+        return NOTHING
+    due = CertificateRenewalDue(
+        at=context.now,
+        station=renewal.asked.station,
+        operation_id=renewal.asked.operation_id,
+        command_id=renewal.asked.command_id,
+        certificate_type=renewal.asked.certificate_type,
+    )
+    return Outcome((due,))
+
+
 def triggered(body: Ended, view: View, context: Context) -> Outcome:
     """The station answered TriggerMessage, or will not. What it has asked for meanwhile counts more."""
     renewal = view.get(Renewal, body.reference.removeprefix(REFERENCE))
@@ -178,10 +223,17 @@ def evolve_asked(event: CertificateRenewalAsked, _: View) -> Iterable[Put | Time
     key = renewal_key(event.subject(), event.certificate_type)
     yield Put(key, Renewal(asked=event))
     yield Timer(WAIT, key, event.due)
+    if event.trigger_at:
+        yield Timer(TRIGGER, key, event.trigger_at)
+
+
+def evolve_due(event: CertificateRenewalDue, _: View) -> Iterable[Timer]:
+    yield Timer(TRIGGER, renewal_key(event.subject(), event.certificate_type), None)
 
 
 def evolve_moved(event: CertificateRenewalMoved, view: View) -> Iterable[Put | Drop | Timer]:
     key = renewal_key(event.subject(), event.certificate_type)
+    yield Timer(TRIGGER, key, None)  # what it was to be asked for has come, or nobody waits for it any more
     if event.state in MOVING:
         renewal = view.get(Renewal, key)
         assert renewal is not None, f"no renewal {key}"
@@ -220,9 +272,20 @@ def _row(
 
 def derive_asked(event: CertificateRenewalAsked, follow: Follow) -> Iterable[NewRecord]:
     """TriggerMessage is device's to send; its end comes back as a record."""
+    if not event.trigger_at:
+        yield _trigger_record(event, event.evse_id, event.actor, follow)
+
+
+def derive_due(event: CertificateRenewalDue, follow: Follow) -> Iterable[NewRecord]:
+    yield _trigger_record(event, None, "", follow)
+
+
+def _trigger_record(
+    event: CertificateRenewalAsked | CertificateRenewalDue, evse_id: int | None, actor: str, follow: Follow
+) -> NewRecord:
     payload: dict[str, object] = {"requestedMessage": _TRIGGER[event.certificate_type]}
-    if event.evse_id is not None:
-        payload["evse"] = {"id": event.evse_id}
+    if evse_id is not None:
+        payload["evse"] = {"id": evse_id}
     wanted = Ask(
         command_id=event.command_id,
         action="TriggerMessage",
@@ -231,7 +294,5 @@ def derive_asked(event: CertificateRenewalAsked, follow: Follow) -> Iterable[New
         reference=REFERENCE + renewal_key(event.subject(), event.certificate_type),
         identity=event.station,
     )
-    asked = Request(
-        follow.id, ASK, event.subject(), msgspec.json.encode(wanted), event.at, "/auth", event.actor, "", ""
-    )
-    yield request_record(asked, "device", follow.partitions)
+    asked = Request(follow.id, ASK, event.subject(), msgspec.json.encode(wanted), event.at, "/auth", actor, "", "")
+    return request_record(asked, "device", follow.partitions)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from ocppcore.clock import system_clock
@@ -76,6 +78,14 @@ def test_what_an_authority_returns_is_not_believed(ca: Ca) -> None:
     assert "more than" in refused([good] * 21, asked)
 
 
+@pytest.mark.requirement("A00.FR.501", "A00.FR.504")
+def test_weak_algorithms_anywhere_in_the_chain_are_refused() -> None:
+    asked, weak = wanted(), Ca("Weak", digest=hashes.SHA224())
+    assert "SHA-256 or better" in refused([weak.issue(asked.request), *weak.chain], asked)
+    small = Ca("Small", holder=ec.generate_private_key(ec.SECP192R1()))
+    assert "too weak" in refused([small.issue(asked.request), *small.chain], asked)
+
+
 def test_a_ca_of_the_same_name_that_did_not_sign_is_not_in_the_chain(ca: Ca) -> None:
     asked = wanted()
     found = checked([ca.issue(asked.request), Ca("Issuing").certificate], asked, "")
@@ -97,7 +107,7 @@ async def failure(authority: CommandAuthority | EstAuthority, asked: Wanted | No
     return failed.value
 
 
-@pytest.mark.requirement("A02.FR.04", "A03.FR.04")
+@pytest.mark.requirement("A02.FR.04", "A03.FR.04", "A00.FR.703")
 async def test_a_program_signs(ca: Ca, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets the CSR and nothing of our environment."""
     monkeypatch.setenv("CSMS_PASSWORD_KEY", "secret" * 10)
@@ -202,7 +212,7 @@ def bag(certificates: Sequence[x509.Certificate]) -> bytes:
     return base64.encodebytes(pkcs7.serialize_certificates(list(certificates), Encoding.DER))
 
 
-@pytest.mark.requirement("A02.FR.04", "A03.FR.04")
+@pytest.mark.requirement("A02.FR.04", "A03.FR.04", "A00.FR.703")
 async def test_an_est_server_signs(ca: Ca, tmp_path: Path) -> None:
     """With our client certificate and HTTP Basic."""
     asked = wanted()

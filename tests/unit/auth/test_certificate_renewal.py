@@ -11,7 +11,7 @@ from ocppcore.commands import ASK, ENDED, Ask, Ended
 from ocppcore.contracts.auth import CertificateUse
 from ocppcore.contracts.certificates import RenewCertificate
 from ocppcore.service import Outcome, Result
-from services.auth.domain.certificate_renewal import RENEWALS, WAIT, Renewal
+from services.auth.domain.certificate_renewal import BOOT_MS, RENEWALS, TRIGGER, WAIT, Renewal
 from tests.support.csrs import csr
 from tests.unit.auth.signing_rig import KEY, STATION, Rig
 
@@ -204,3 +204,45 @@ def test_another_request_of_the_station_takes_over() -> None:
     rig.sign(csr(STATION))
     rig.answer()
     assert state(rig)[0] == "installed"
+
+
+# An expired certificate
+
+
+def timers(rig: Rig) -> set[str]:
+    return {name for name, _ in rig.world.timers}
+
+
+@pytest.mark.requirement("A00.FR.429", "A00.FR.807")
+def test_a_station_that_comes_with_an_expired_certificate_is_asked_to_renew_it_at_once() -> None:
+    rig = Rig()
+    rig.world.connect(profile=3, certificate_name=STATION, certificate_expired=True)
+    assert asked_of_device(rig) == [], "it is to boot first"
+    rig.world.connect(epoch=2, profile=3, certificate_name=STATION, certificate_expired=True)
+    rig.world.wait(BOOT_MS)
+    rig.world.tick(TRIGGER, f"{KEY}/renew/{TYPE}")
+    (ask,) = asked_of_device(rig)
+    assert json.loads(bytes(ask.payload)) == {"requestedMessage": "SignChargingStationCertificate"}
+    assert TRIGGER not in timers(rig)
+    trigger_ended(rig)
+    rig.sign()
+    rig.answer()
+    (row,) = rig.world.rows(RENEWALS)
+    assert (row["state"], row["actor"]) == ("installed", "")
+
+
+def test_one_that_asks_for_itself_is_not_asked() -> None:
+    rig = Rig()
+    rig.world.connect(profile=3, certificate_expired=True)
+    rig.sign()
+    assert TRIGGER not in timers(rig)
+    rig.answer()
+    assert rig.world.rows(RENEWALS)[0]["state"] == "installed"
+
+
+@pytest.mark.parametrize("uses", [frozenset(), frozenset({"ChargingStationCertificate"})])
+def test_nobody_is_asked_without_need_or_without_an_authority(uses: frozenset[CertificateUse]) -> None:
+    rig = Rig(uses=uses)
+    rig.world.connect(profile=3, certificate_expired=not uses)
+    rig.world.connect(connected=False, certificate_expired=True)
+    assert rig.world.rows(RENEWALS) == []
