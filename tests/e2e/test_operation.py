@@ -1,6 +1,7 @@
 """What an operator does: stop and start, rebuild, look at frames and parked records; on both systems."""
 
 import re
+import signal
 from typing import Any
 
 import httpx
@@ -8,8 +9,8 @@ import pytest
 from ocpp.v201 import call
 
 from csms.harness import System
-from csms.houses import HOSTS
-from tests.support.third_party import Station, connected, register
+from csms.houses import GATEWAY, HOSTS
+from tests.support.third_party import Station, connected, eventually, getting, register
 
 pytest_plugins = ["tests.support.kafka_broker", "tests.support.system"]
 
@@ -86,3 +87,26 @@ async def test_frames_of_a_station_are_listed(system: System, api: httpx.AsyncCl
 async def test_nothing_is_parked(system: System) -> None:
     listed = await system.csms("parked", "list")
     assert (listed.code, listed.output.strip()) == (0, "Nothing is parked."), listed.output
+
+
+async def test_a_change_is_in_force_in_every_process_or_answered_with_202(
+    system: System, api: httpx.AsyncClient
+) -> None:
+    """A gateway that hangs still knows the old password: until it has read the new one, nobody is told 200."""
+    await register(api, "Force-1")
+    gateway = system.programs.get(GATEWAY)
+    if gateway is None or gateway.process is None:  # everything in one process: whoever answers has it in force
+        assert (await api.patch("/device/stations/Force-1", json={"disabled": True})).status_code == 200
+        return
+    gateway.process.send_signal(signal.SIGSTOP)
+    try:
+        answer = await api.patch(
+            "/device/stations/Force-1", json={"disabled": True}, headers={"Prefer": "wait=1"}, timeout=30
+        )
+        assert answer.status_code == 202, answer.text
+        asked = await api.get(answer.headers["location"])
+        assert asked.json()["status"] == "pending"
+    finally:
+        gateway.process.send_signal(signal.SIGCONT)
+    done = await eventually(getting(api, answer.headers["location"]), lambda found: found["status"] == "done")
+    assert done["result"]["status"] == 200
