@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from ocppcore import actions, rpc
 from ocppcore.envelope import Frame, OutFrame, Receipt, Request, request_record
 from ocppcore.log import NewRecord
-from ocppcore.rpc import CallError, CallResult
+from ocppcore.rpc import CallError, CallResult, Malformed
 from ocppcore.service import (
     NOTHING,
     Aggregate,
@@ -52,6 +52,8 @@ LOST = "csms.connection_lost.v1"
 EXPIRY = "command-expiry"
 OPEN_MAX = 100
 """Open commands of one service per station; one more is refused."""
+UNREADABLE_BYTES_MAX = 1000
+"""Kept of an answer that is no RPC message; the log has all of it."""
 
 Status = Literal["answered", "error", "timeout", "not_connected", "refused", "expired", "unknown"]
 State = Literal["waiting", "queued", "sending"]
@@ -314,11 +316,16 @@ class Commands:
         call = _out(opened, frame, station, connection)
         return Outcome((asked, queued), calls=(call,), result=accepted, puts=(kept,))
 
-    def answer(self, frame: Frame, parsed: CallResult | CallError, view: View, context: Context) -> Outcome:
-        """The station answered: the end, whatever it said."""
-        command = _queue(view, context.station).find(parsed.message_id)
+    def answer(self, frame: Frame, parsed: CallResult | CallError | Malformed, view: View, context: Context) -> Outcome:
+        """The station answered: the end, whatever it said. What nobody can read is kept as text for `response`."""
+        id_ = frame.message_id if isinstance(parsed, Malformed) else parsed.message_id
+        command = _queue(view, context.station).find(id_)
         if command is None:
             return NOTHING
+        if isinstance(parsed, Malformed):
+            problem = {"code": "FormatViolation", "description": f"the answer is malformed: {parsed.reason}"}
+            said = frame.frame[:UNREADABLE_BYTES_MAX].decode(errors="replace").replace("\0", "\ufffd")
+            return self._over(command, view, context, "error", response=msgspec.json.encode(said), error=problem)
         if isinstance(parsed, CallError):
             problem = {"code": parsed.code, "description": parsed.description, "details": msgspec.Raw(parsed.details)}
             return self._over(command, view, context, "error", error=problem)

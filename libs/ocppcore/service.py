@@ -14,7 +14,7 @@ import msgspec
 
 from ocppcore.envelope import AdmittedBy, Asked, Frame, OutFrame, Receipt, Registration
 from ocppcore.log import NewRecord
-from ocppcore.rpc import CallError, CallResult
+from ocppcore.rpc import CallError, CallResult, Malformed
 from ocppcore.store import Delete, Table, Upsert
 from ocppcore.wire import WireModel, decode
 
@@ -230,7 +230,7 @@ class ConnectionHandler:
 class AnswerHandler:
     """A station's answer to one of our CALLs, or a gateway's receipt about one."""
 
-    answer: Callable[[Frame, CallResult | CallError, View, Context], Outcome]
+    answer: Callable[[Frame, CallResult | CallError | Malformed, View, Context], Outcome]
     receipt: Callable[[Receipt, View, Context], Outcome]
     needs: Callable[[str], Sequence[Need]] = no_needs
 

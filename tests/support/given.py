@@ -20,7 +20,7 @@ import msgspec
 from ocppcore import topics
 from ocppcore.envelope import AdmittedBy, Frame, Receipt
 from ocppcore.log import NewRecord
-from ocppcore.rpc import CallError, CallResult
+from ocppcore.rpc import CallError, CallResult, Malformed
 from ocppcore.service import (
     Aggregate,
     Connection,
@@ -167,7 +167,7 @@ class World:
             outcomes.append(self._take(handler.handle(view, self.context(station=station, epoch=epoch))))
         return outcomes
 
-    def answer(self, frame: Frame, answer: CallResult | CallError) -> Outcome:
+    def answer(self, frame: Frame, answer: CallResult | CallError | Malformed) -> Outcome:
         """A station answers one of our CALLs."""
         assert self.service.answers is not None
         view = self._view(self.service.answers.needs(frame.station))

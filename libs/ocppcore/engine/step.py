@@ -13,7 +13,7 @@ from ocppcore import errors, rpc, topics
 from ocppcore.commands import LOST, Lost
 from ocppcore.envelope import ConnectionChange, Frame, Receipt, Request, parse_frame, parse_json, parse_request
 from ocppcore.log import Record
-from ocppcore.rpc import Call, CallError, CallResult
+from ocppcore.rpc import Call, CallError, CallResult, Malformed
 from ocppcore.service import (
     ActionHandler,
     Connection,
@@ -51,7 +51,7 @@ class Work(msgspec.Struct):
     item: Frame | Receipt | ConnectionChange | Request | None
     received_at: int
     station: str = ""
-    parsed: Call | CallResult | CallError | None = None
+    parsed: Call | CallResult | CallError | Malformed | None = None
     body: Any = None
     action: ActionHandler[Any] | None = None
     request: RequestHandler[Any] | None = None
@@ -73,7 +73,7 @@ def prepare(service: Service, record: Record) -> Work:
     if isinstance(item, Receipt):
         needs = (connection, *service.answers.needs(item.station)) if service.answers else ()
         return Work(record, item if service.answers else None, item.received_at, item.station, needs=needs)
-    if item.refused or item.kind == "malformed":
+    if item.refused or (item.kind == "malformed" and not item.action):
         return Work(record, None, item.received_at, item.station)
     work = Work(record, item, item.received_at, item.station, needs=(connection,))
     if item.kind == "call" and _prepare_plain_call(service, work, item):
@@ -82,7 +82,7 @@ def prepare(service: Service, record: Record) -> Work:
     if isinstance(parsed, Call):
         work.parsed = parsed
         _prepare_call(service, work, parsed)
-    elif isinstance(parsed, (CallResult, CallError)) and service.answers:
+    elif service.answers and item.kind != "call":
         work.parsed = parsed
         work.needs = (connection, *service.answers.needs(item.station))
     else:
@@ -211,7 +211,7 @@ def _decide_frame(service: Service, work: Work, frame: Frame, view: View, clock:
     elif work.action is not None:
         if not stale or work.action.self_ordered:
             yield work.action.handle(work.body, view, _context(work, view, clock))
-    elif service.answers and isinstance(work.parsed, (CallResult, CallError)):
+    elif service.answers and isinstance(work.parsed, (CallResult, CallError, Malformed)):
         yield service.answers.answer(frame, work.parsed, view, _context(work, view, clock))
 
 

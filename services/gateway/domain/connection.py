@@ -288,11 +288,10 @@ class Connection:
             entry = self._frame("malformed", parsed.message_id or "", "", str(parsed.reply.code), frame, n, now)
             effects.append(Append(STRAYS, entry, Refusal(build_error(parsed.reply), False)))
         elif command is not None and parsed.message_id == command.message_id:
-            # An answer that nobody can read is still the end of the CALL that waits for it.
+            # An answer that nobody can read is still the end of the CALL that waits for it: its owner reads it so.
             self._command = None
             entry = self._frame("malformed", command.message_id, command.action, "", frame, n, now, command.traceparent)
             effects.append(Append(OWNER[command.action], entry, None))
-            effects.append(self._receipt(command, "timeout", f"the answer is malformed: {parsed.reason}", now))
             self._next_command(effects, now)
         else:
             effects.append(

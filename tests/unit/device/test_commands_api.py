@@ -16,6 +16,7 @@ from ocppcore.http.commands import CommandDesk, Registered
 from ocppcore.http.commands import router as commands_router
 from ocppcore.log import TopicPartition
 from ocppcore.pseudonym import Pseudonyms
+from ocppcore.rpc import Malformed, parse
 from ocppcore.seal import Seal
 from ocppcore.store import Store
 from services.device.service import build
@@ -141,7 +142,8 @@ async def answered(api: Served, frame: str) -> bytes:
     (record,) = records
     id_ = parse_outbound(record).message_id
     raw = frame.replace("ID", id_).encode()
-    kind: FrameKind = "result" if raw.startswith(b"[3") else "error"
+    read = parse(raw)
+    kind: FrameKind = "malformed" if isinstance(read, Malformed) else "result" if raw.startswith(b"[3") else "error"
     sent = Frame("cs-1", "CS-1", SLOT, 0, 1, "ocpp2.0.1", system_clock(), kind, id_, "DataTransfer", "", raw, "")
     await api.log.append([frame_record(sent, "device", PARTITIONS)])
     posted = await asking
@@ -160,3 +162,18 @@ async def test_an_answer_is_shown_with_the_numbers_it_came_with(api: Served, num
 async def test_the_details_of_a_call_error_are_shown_with_the_numbers_they_came_with(api: Served) -> None:
     result = await answered(api, '[4,"ID","InternalError","broken",{"n":1e999}]')
     assert b'"details":{"n":1e999}' in result
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        ('[3,"ID"]', "CALLRESULT is not [3, id, object]"),
+        ('[3,"ID",7]', "CALLRESULT is not [3, id, object]"),
+        ('[4,"ID","",null,null]', "CALLERROR is not [4, id, code, description, object]"),
+    ],
+)
+async def test_an_answer_that_is_no_message_ends_the_command_and_says_why(api: Served, frame: str, reason: str) -> None:
+    shown = json.loads(await answered(api, frame))
+    assert shown["status"] == "error"
+    assert shown["error"] == {"code": "FormatViolation", "description": f"the answer is malformed: {reason}"}
+    assert shown["response"] == frame.replace("ID", shown["commandId"])
