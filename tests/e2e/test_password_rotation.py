@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from csms.harness import System
-from tests.support.changing_station import Answer, Line, online, refused, set_variables
+from tests.support.changing_station import Answer, Line, online, refused, set_variables, simulated
 from tests.support.third_party import eventually
 
 pytest_plugins = ["tests.support.kafka_broker", "tests.support.system"]
@@ -142,3 +142,24 @@ async def test_a_station_that_is_away_keeps_its_password(system: System, api: ht
     answer = await rotating(api, "Rotate-away")
     assert (answer.status_code, answer.json()["state"], answer.json()["reason"]) == (200, "kept", "not_connected")
     assert await refused(url, "Rotate-away", old) == 101
+
+
+async def test_a_simulated_station_comes_back_with_its_new_password(system: System, api: httpx.AsyncClient) -> None:
+    url, old = system.gateways[0], await register(api, "Rotate-simulated")
+    async with simulated(url, "Rotate-simulated", old) as station:
+        epoch = await connected_after(api, -1)
+        answer = await rotating(api, "Rotate-simulated")
+        assert (answer.status_code, answer.json()["state"]) == (200, "changed"), answer.text
+        assert await refused(url, "Rotate-simulated", old) == 401
+        assert await connected_after(api, epoch) > epoch
+    assert await refused(url, "Rotate-simulated", station.password) == 101
+
+
+async def connected_after(api: httpx.AsyncClient, epoch: int) -> int:
+    """The epoch of the station's connection, once it is a later one."""
+
+    async def look() -> Any:
+        return (await api.get("/device/stations/Rotate-simulated")).json()["connection"]
+
+    found = await eventually(look, lambda connection: connection["connected"] and connection["epoch"] > epoch)
+    return int(found["epoch"])

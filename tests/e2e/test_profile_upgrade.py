@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 
 from csms.harness import System, embedded, temporary_directory
-from tests.support.changing_station import Answer, Line, closed, online, refused, set_variables
+from simulator.config import ClientCertificate
+from tests.support.changing_station import Answer, Line, closed, online, refused, set_variables, simulated
 from tests.support.pki import Certified, authority, client_context
-from tests.support.system import running
 from tests.support.third_party import eventually
 
 HASHES = {"hashAlgorithm": "SHA256", "issuerNameHash": "a", "issuerKeyHash": "b", "serialNumber": "1"}
@@ -46,10 +46,16 @@ async def secured() -> AsyncIterator[Secured]:
     with temporary_directory() as place:
         root = authority()
         (place / "root.pem").write_bytes(root.pem)
-        chain, key = root.issue("csms.example.org", host="csms.example.org").write(place, "csms")
+        chain, key = root.issue("localhost", host="localhost").write(place, "csms")
         settings = {"CSMS_OCPP_TLS_CERTS": f"{chain}:{key}", "CSMS_OCPP_CLIENT_CAS": str(place / "root.pem")}
-        async with running(embedded(place, **settings)) as system:
+        system = embedded(place, **settings)
+        try:
+            await system.start()
             yield Secured(system, root, place)
+            codes = await system.stop()
+            assert set(codes.values()) == {0}, f"{codes}\n{system.tails()}"
+        finally:
+            system.kill()
 
 
 @pytest_asyncio.fixture
@@ -91,9 +97,11 @@ async def known(api: httpx.AsyncClient, identity: str) -> None:
     await eventually(look, lambda connection: connection["connected"])
 
 
-def upgrading(api: httpx.AsyncClient, identity: str, to: int, wait: str = "wait=30") -> "asyncio.Task[httpx.Response]":
-    path = f"/device/stations/{identity}/security-profile:upgrade"
-    return asyncio.create_task(api.post(path, json={"securityProfile": to}, headers={"Prefer": wait}))
+def upgrading(
+    api: httpx.AsyncClient, identity: str, to: int, wait: str = "wait=30", **more: Any
+) -> "asyncio.Task[httpx.Response]":
+    path, body = f"/device/stations/{identity}/security-profile:upgrade", {"securityProfile": to, **more}
+    return asyncio.create_task(api.post(path, json=body, headers={"Prefer": wait}))
 
 
 async def boots(line: Line, serial_number: str) -> str:
@@ -154,6 +162,8 @@ async def test_killed_before_the_station_came_back(secured: Secured, api: httpx.
 
         async def look() -> Any:
             operation = (await api.get(asked.headers["location"])).json()
+            if operation["status"] == "pending":
+                return {"state": "pending"}  # in force, it says so once all processes have read it
             return (await api.get(operation["result"]["body"]["location"])).json()
 
         await eventually(look, lambda change: change["state"] == "upgraded")
@@ -170,6 +180,28 @@ async def test_a_station_without_what_it_needs_keeps_its_profile(secured: Secure
     assert "CSMSRootCertificate" in done.json()["reason"]
     assert await refused(secured.tls, "Up-without", password, secured.client()) == 401
     assert await refused(secured.plain, "Up-without", password) == 101
+
+
+@pytest.mark.timeout(240)
+async def test_a_simulated_station_goes_up_by_itself(secured: Secured, api: httpx.AsyncClient) -> None:
+    """It checks what it needs (A05.FR.02), and forgets what is lower (A05.FR.06)."""
+    name, password = "Up-simulated", await register(api, "Up-simulated")
+    own = secured.root.issue(name)
+    url = secured.tls.replace("127.0.0.1", "localhost")
+    certificate = ClientCertificate(own.pem.decode(), own.key_pem.decode())
+    async with simulated(secured.plain, name, password, certificate=certificate) as station:
+        await known(api, name)
+        refusal = await upgrading(api, name, 2, ocppCsmsUrl=url)
+        assert (refusal.status_code, refusal.json()["state"]) == (200, "kept"), "it does not know the CSMS's root"
+        root = {"certificateType": "CSMSRootCertificate", "certificate": secured.root.pem.decode()}
+        installed = await api.post(f"/auth/stations/{name}/commands/InstallCertificate", json=root)
+        assert installed.json()["response"]["status"] == "Accepted", installed.text
+        for profile in (2, 3):
+            done = await upgrading(api, name, profile, ocppCsmsUrl=url, reset="Immediate")
+            assert (done.status_code, done.json()["state"]) == (200, "upgraded"), done.text
+            assert station.networks.security_profile == profile
+    assert await refused(secured.plain, name, password) == 401
+    assert await refused(secured.tls, name, password, secured.client()) == 401
 
 
 @pytest.mark.requirement("B01.FR.12")

@@ -13,6 +13,10 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from simulator.client import Clock, Network, Player
+from simulator.config import Setting, StationConfig
+from simulator.station import Station
+
 Answer = Callable[[dict[str, Any]], dict[str, Any] | None]
 """A CALL's payload -> the response's; None: it is not answered."""
 
@@ -106,3 +110,27 @@ async def closed(line: Line) -> None:
         await asyncio.wait_for(line.socket.wait_closed(), 20)
     except ConnectionClosed:
         return
+
+
+SOON = (
+    Setting("OCPPCommCtrlr", "RetryBackOffWaitMinimum", "1"),
+    Setting("OCPPCommCtrlr", "RetryBackOffRandomRange", "0"),
+    Setting("OCPPCommCtrlr", "NetworkProfileConnectionAttempts", "1"),
+)
+"""A simulated station tries again without waiting for long."""
+
+
+@asynccontextmanager
+async def simulated(url: str, identity: str, password: str, **config: Any) -> AsyncIterator[Station]:
+    """A station of the simulator that plays until the block ends and boots fast; `config`: of `StationConfig`."""
+    clock = Clock()
+    station = Station(
+        StationConfig(station_id=identity, password=password, variables=SOON, speed=20.0, **config), clock.now_ms()
+    )
+    player = Player(station, 0, Network(url=url, dials=asyncio.Semaphore(1)), clock, lambda *_: None)
+    playing = asyncio.create_task(player.run())
+    try:
+        yield station
+    finally:
+        player.stop()
+        await asyncio.wait_for(playing, 20)
