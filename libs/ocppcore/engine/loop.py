@@ -162,7 +162,8 @@ class Engine:
                 if done:
                     return future.result()
                 # Another replica may own the cell: its outcome is in the store.
-                if found := await self.find(request.id):
+                found = await self.find(request.id)
+                if found and (found.status != step.NOT_READY or found.at >= request.received_at):
                     await self._followed(max(0.0, left))
                     return future.result() if future.done() else found
                 if left <= 0:
@@ -486,7 +487,9 @@ class Engine:
             return self._park(work, batch, work.park)
         if late and any(lookup in late for lookup in work.lookups):
             # Who cannot tell does not answer: the station sends again, the HTTP client hears 503.
-            return Outcome(result=Result(503, {"title": "Not ready", "detail": "a copy of another service is behind"}))
+            return Outcome(
+                result=Result(step.NOT_READY, {"title": "Not ready", "detail": "a copy of another service is behind"})
+            )
         cause = work.record.headers.get("ce_id", "")
         trace = work.record.headers.get("traceparent", "")
         reply, registration, result = None, None, None
@@ -560,12 +563,11 @@ class Engine:
         if request.id.startswith("effect/"):
             batch.change(Drop(PendingEffect, request.id.removeprefix("effect/")))
         known = batch.get(Operation, request.id)
-        if known is None:
+        if known is None or known.status == step.NOT_READY:
             put = step.operation(outcome.result or Result(204), request, batch.cell.clock, spreads=spreads)
             assert isinstance(put.aggregate, Operation)
             known = put.aggregate
-            if not (outcome.result and outcome.result.status == 503):
-                batch.change(put)
+            batch.change(put)
         yield request.id, known
 
     def _answered(self, results: Sequence[tuple[str, Operation]]) -> None:

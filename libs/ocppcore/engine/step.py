@@ -31,6 +31,8 @@ from ocppcore.service import (
 
 TICK = "csms.tick.v1"
 OPERATION_KEPT_MS = 24 * 3600 * 1000
+NOT_READY = 503
+"""A copy stayed behind: the one outcome that is not the last, the request may be asked again under its id."""
 
 
 class DueTimer(NamedTuple):
@@ -260,7 +262,8 @@ def _decide_request(service: Service, work: Work, request: Request, view: View, 
             )
             yield service.timers[timer.name].handle(timer.subject, view, context)
         return
-    if view.get(Operation, request.id) is not None:
+    known = view.get(Operation, request.id)
+    if known is not None and known.status != NOT_READY:
         return
     if isinstance(work.refusal, Result):
         yield Outcome(result=work.refusal)

@@ -146,7 +146,8 @@ class Write:
     async def outcome(self, type_: str, key: str, body: msgspec.Struct | bytes, wait_s: float) -> Outcome:
         """Have it decided. Raises Problem 422 if the Idempotency-Key was used for something else."""
         began = asyncio.get_running_loop().time()
-        if self._repeatable and (known := await self._writes.gate.find(self.request_id)):
+        known = await self._writes.gate.find(self.request_id) if self._repeatable else None
+        if known is not None and known.status != HTTPStatus.SERVICE_UNAVAILABLE:
             return await self._in_force(self._compared(known), wait_s)
         request = envelope.Request(
             id=self.request_id,

@@ -290,15 +290,23 @@ async def test_a_miss_waits_for_the_copy_before_it_refuses() -> None:
 async def test_a_copy_that_stays_behind_is_503_and_no_refusal() -> None:
     toy = made()
     async with running(toy) as (engine, log, store):
+        goes_on, apply = asyncio.Event(), store.copy_apply
 
-        async def never(*args: object) -> None:
-            await asyncio.Event().wait()
+        async def held(*args):  # type: ignore[no-untyped-def]
+            await goes_on.wait()
+            await apply(*args)
 
-        store.copy_apply = never  # type: ignore[method-assign,assignment]
+        store.copy_apply = held  # type: ignore[method-assign]
         await log.append([NewRecord(topics.TOKENS, 0, "t1", b'{"name":"Ada"}', {})])
         operation = await engine.submit(request("r1", "toy.ask.v1", Ask("t1")), 5)
         assert operation is not None and operation.status == 503
-        assert await engine.find("r1") is None
+        found = await engine.find("r1")
+        assert found is not None and found.status == 503
+        goes_on.set()
+        later = request("r1", "toy.ask.v1", Ask("t1"), at=toy.cluster.clock() + 1)
+        again = await engine.submit(later, 5)
+        assert again is not None and again.status == 200, "asked again it is decided again"
+        assert (await engine.submit(later, 5)) == again
 
 
 @virtual
