@@ -262,8 +262,8 @@ def _decide_request(service: Service, work: Work, request: Request, view: View, 
             )
             yield service.timers[timer.name].handle(timer.subject, view, context)
         return
-    known = view.get(Operation, request.id)
-    if known is not None and known.status != NOT_READY:
+    decided = view.get(Operation, request.id)
+    if decided is not None and decided.status != NOT_READY:
         return
     if isinstance(work.refusal, Result):
         yield Outcome(result=work.refusal)
