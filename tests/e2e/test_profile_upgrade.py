@@ -136,9 +136,11 @@ async def test_from_1_to_2_to_3_and_never_back(secured: Secured, api: httpx.Asyn
     assert await refused(secured.tls, "Up-1", password, tls) == 401
     assert await refused(secured.plain, "Up-1", password) == 401
 
+    tables = await secured.system.projections("device")
     await secured.system.stop()
     rebuilt = await secured.system.csms("rebuild", "device")
     assert rebuilt.code == 0, rebuilt.output
+    assert f"device: {tables}" in rebuilt.output, "not what its events say"
     await secured.system.start()
     assert await refused(secured.tls, "Up-1", password, tls) == 401
     assert await refused(secured.plain, "Up-1", password) == 401

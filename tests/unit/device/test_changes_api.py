@@ -10,6 +10,7 @@ import pytest
 
 from ocppcore import credentials, topics
 from ocppcore.clock import system_clock
+from ocppcore.contracts.device import RotatePassword
 from ocppcore.envelope import (
     AdmittedBy,
     ConnectionChange,
@@ -85,7 +86,12 @@ def everywhere() -> bool:
 
 
 @pytest.fixture
-async def api(everywhere: bool) -> AsyncIterator[Served]:
+def settings() -> Settings:
+    return Settings.model_construct()
+
+
+@pytest.fixture
+async def api(everywhere: bool, settings: Settings) -> AsyncIterator[Served]:
     async def registered(station: str) -> Registered | None:
         return Registered(id="CS-1") if station == "cs-1" else None
 
@@ -94,7 +100,6 @@ async def api(everywhere: bool) -> AsyncIterator[Served]:
 
     def routers(store: Any) -> Any:
         desk = CommandDesk("device", store, registered, Pseudonyms(b"k"), SEAL)
-        settings = Settings.model_construct()
         return [
             stations_api.router(store, PASSWORD_KEY),
             changes_api.router(store, desk, PASSWORD_KEY, settings, at_once),
@@ -283,3 +288,51 @@ async def test_security_events_are_listed_with_filters(api: Served, station: Sta
     first = (await api.client.get("/security-events", params={"limit": 2})).json()
     rest = (await api.client.get(first["next"])).json()
     assert [len(first["items"]), len(rest["items"])] == [2, 1]
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [
+        (Settings.model_construct(), 409),
+        (Settings.model_construct(allow_security_profile_downgrade=True), 200),
+    ],
+)
+async def test_from_3_to_2_only_where_that_is_switched_on(api: Served, status: int) -> None:
+    assert (await api.client.patch("/stations/CS-1", json={"securityProfile": 3})).status_code == 200
+    answer = await ask(api, UPGRADE, {"securityProfile": 2}, wait="wait=1")
+    assert answer.status_code == status
+
+
+@pytest.mark.requirement("A01.FR.05")
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [
+        (Settings.model_construct(), False),
+        (Settings.model_construct(password_refused_boot="pending", password_evidence_s=7), True),
+    ],
+)
+async def test_a_station_that_refuses_is_limited_where_that_is_set(
+    api: Served, settings: Settings, limit: bool
+) -> None:
+    assert (await ask(api, ROTATE)).status_code == 200
+    (asked,) = (
+        msgspec.json.decode(record.value)
+        for record in api.records(topics.requests("device"))
+        if record.headers["ce_type"] == RotatePassword.NAME
+    )
+    assert (asked["limit"], asked["evidence_ms"]) == (limit, settings.password_evidence_s * 1000)
+
+
+@pytest.mark.parametrize("settings", [Settings.model_construct(ocpp_url="wss://csms.example.org:9443/ocpp")])
+async def test_a_station_is_told_the_address_that_is_set(api: Served, station: Station) -> None:
+    asked = ask(api, UPGRADE, {"securityProfile": 2, "assured": True, "configurationSlot": 3})
+    named = {"component": {"name": "OCPPCommCtrlr"}, "variable": {"name": "NetworkConfigurationPriority"}}
+    out, _ = await station.hear()
+    await station.answer(out, {"getVariableResult": [named | {"attributeStatus": "Accepted", "attributeValue": "0"}]})
+    out, profile = await station.hear()
+    assert profile["connectionData"]["ocppCsmsUrl"] == "wss://csms.example.org:9443/ocpp"
+    await station.answer(out, {"status": "Failed"})
+    assert (await asked).json()["reason"] == "SetNetworkProfile: Failed"
