@@ -53,7 +53,7 @@ def _tokens(store: Store, pseudonyms: Pseudonyms, drivers: Drivers) -> APIRouter
     made = APIRouter(tags=["tokens"])
 
     @made.put(
-        "/tokens/{type}/{idToken}", summary="Create or replace a token", response_model=TokenShown,
+        "/tokens/{type}/{idToken:path}", summary="Create or replace a token", response_model=TokenShown,
         responses=RESPONSES | {201: {"model": TokenShown}},
     )  # fmt: skip
     async def put(
@@ -69,14 +69,17 @@ def _tokens(store: Store, pseudonyms: Pseudonyms, drivers: Drivers) -> APIRouter
         return write.answer(operation, f"/auth/tokens/{kind}/{quote(value, safe='')}", {"idToken": value})
 
     @made.delete(
-        "/tokens/{type}/{idToken}", status_code=204, summary="Remove a token", responses=RESPONSES | documented(404)
+        "/tokens/{type}/{idToken:path}",
+        status_code=204,
+        summary="Remove a token",
+        responses=RESPONSES | documented(404),
     )
     async def remove(kind: KindPath, value: TokenPath, write: Annotated[Write, writing("operator")]) -> Response:
         """It is unknown from then on, and its value cannot be read any more, in no event ever written."""
         return await write(RemoveToken.NAME, pseudonyms.of(kind, value), RemoveToken())
 
     @made.get(
-        "/tokens/{type}/{idToken}", summary="A token", dependencies=[require("viewer")],
+        "/tokens/{type}/{idToken:path}", summary="A token", dependencies=[require("viewer")],
         responses=documented(401, 403, 404, 422),
     )  # fmt: skip
     async def token(kind: KindPath, value: TokenPath) -> TokenShown:

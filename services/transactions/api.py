@@ -73,7 +73,7 @@ def _reading(store: Store) -> APIRouter:
         return Page(items=[_shown(row, NUMBERS_LISTED_MAX) for row in found.items], next=found.next)
 
     @made.get(
-        "/transactions/{stationId}/{transactionId}", summary="A transaction", dependencies=[require("viewer")],
+        "/transactions/{stationId}/{transactionId:path}", summary="A transaction", dependencies=[require("viewer")],
         responses=documented(401, 403, 404, 422),
     )  # fmt: skip
     async def transaction(station: StationPath, transaction_id: TransactionPath) -> TransactionShown:

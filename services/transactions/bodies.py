@@ -31,7 +31,7 @@ class RemoteStartBody(_Body):
 class RemoteStopBody(_Body):
     """Stop a transaction from here (F03)."""
 
-    transactionId: str = Field(min_length=1, max_length=36)
+    transactionId: str = Field(max_length=36)
     effectWithin: int = Field(120, ge=1, le=3600, description="Seconds until a missing end counts as no effect")
 
 

@@ -22,6 +22,7 @@ from ocppcore import telemetry
 from ocppcore.http import problems
 from ocppcore.http.auth import Authenticator, Door, assert_closed, requirements
 from ocppcore.http.body import BodyGuard
+from ocppcore.http.paths import template
 from ocppcore.http.refusals import Noted, Refusals
 from ocppcore.http.requests import Writes, operations
 
@@ -107,7 +108,7 @@ def _document(app: FastAPI) -> None:
             for route, asked in requirements(app):
                 assert asked is not None
                 for method in route.methods or ():
-                    schema["paths"][route.path][method.lower()] |= {
+                    schema["paths"][template(str(route.path))][method.lower()] |= {
                         "x-csms-role": asked.scope,
                         "x-csms-stations": asked.stations,
                     }
@@ -230,6 +231,6 @@ def _method(scope: Scope) -> str:
 
 def _route(scope: Scope) -> tuple[str, str]:
     """(service, route template); what matched none is `other`, so that nobody makes metrics grow."""
-    route = getattr(scope.get("route"), "path", "")
+    route = template(getattr(scope.get("route"), "path", ""))
     service = scope.get("root_path", "").strip("/").partition("/")[0]
     return service, route or "other"

@@ -19,6 +19,7 @@ from ocppcore import envelope
 from ocppcore.audit import NOBODY, REFUSALS, REFUSED, NoteRefused, Refused
 from ocppcore.clock import Clock
 from ocppcore.http.auth import caller_of
+from ocppcore.http.paths import template
 from ocppcore.log import LogUnavailable
 
 EVERY_S: Final = 10.0
@@ -96,7 +97,7 @@ class Noted:
         self._app = app
         self._service = service
         self._refusals = refusals
-        self._paths = [(compile_path(path)[0], path) for path in paths]
+        self._paths = [(compile_path(path)[0], template(path)) for path in paths]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -124,7 +125,7 @@ class Noted:
 
 def asked(request: HttpRequest, service: str) -> envelope.Asked:
     """How this request came; its route is known by then."""
-    route = getattr(request.scope.get("route"), "path", "/other")
+    route = template(getattr(request.scope.get("route"), "path", "/other"))
     return envelope.Asked(_method(request.scope), f"/{service}{route}", address(request.scope))
 
 

@@ -209,3 +209,19 @@ async def test_scopes(api: Served) -> None:
         assert (await client.put("/tokens/Central/x", json={"status": "Accepted"})).status_code == token
         assert (await client.post("/apikeys", json={"scope": "admin"})).status_code == keys
         assert (await client.get("/apikeys")).status_code == keys
+
+
+async def test_a_token_may_hold_a_slash(api: Served) -> None:
+    path = "/tokens/Central/DE%2F8AC%2F1"
+    made = await api.client.put(path, json={"status": "Accepted"})
+    assert (made.status_code, made.headers["location"]) == (201, f"/auth{path}")
+    assert (await api.client.get(path)).json()["idToken"] == "DE/8AC/1"
+    assert (await api.client.delete(path)).status_code == 204
+    assert (await api.client.get(path)).json()["title"] == "Unknown token"
+    schema = (await api.client.get("/openapi.json")).json()
+    assert "/tokens/{type}/{idToken}" in schema["paths"]
+
+
+async def test_a_token_without_a_value_is_refused_by_name(api: Served) -> None:
+    refused = await api.client.put("/tokens/Central/", json={"status": "Accepted"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "path.idToken")

@@ -4,7 +4,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
+import httpx
 import pytest
 from fastapi import APIRouter
 
@@ -88,3 +90,18 @@ async def test_a_list_stays_small_whatever_stations_number(api: Served) -> None:
     assert (len(alone["seqNos"]), len(alone["gaps"])) == (300, 10_000)
     assert listed_["missing"] == alone["missing"] == 2**31 - 300
     assert listed_["gapsExact"]
+
+
+@pytest.mark.parametrize("id_", ["a/1", "", "/", "a b?c#d%2F", "é🔌"])
+async def test_any_transaction_id_can_be_asked_for(api: Served, id_: str) -> None:
+    await send(api, 1, event("Started", 0, transaction=id_))
+    found = await api.client.get(httpx.URL(f"/transactions/CS-1/{quote(id_, safe='')}"))
+    assert (found.status_code, found.json()["transactionId"]) == (200, id_)
+
+
+async def test_an_id_that_nobody_reported_is_a_problem_with_a_slash_or_without(api: Served) -> None:
+    for path in ("/transactions/CS-1/a%2F1", "/transactions/CS-1/", "/transactions/CS-1/T1"):
+        missing = await api.client.get(path)
+        assert (missing.status_code, missing.json()["title"]) == (404, "Unknown transaction")
+    schema = (await api.client.get("/openapi.json")).json()
+    assert "/transactions/{stationId}/{transactionId}" in schema["paths"]
