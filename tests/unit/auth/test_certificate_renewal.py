@@ -102,6 +102,28 @@ def test_the_request_may_cross_the_answer_to_the_trigger(order: str) -> None:
     assert state(rig)[0] == "issued"
 
 
+def test_a_trigger_that_times_out_once_the_request_has_come_ends_nothing() -> None:
+    rig = Rig()
+    rig.world.connect()
+    renew(rig)
+    rig.sign()
+    assert trigger_ended(rig, "timeout").events == ()
+    rig.answer()
+    assert state(rig)[0] == "installed"
+
+
+def test_the_end_of_an_earlier_renewals_trigger_is_not_this_ones() -> None:
+    rig = Rig()
+    renew(rig)
+    rig.world.wait(60_000)
+    rig.world.tick(WAIT, f"{KEY}/renew/{TYPE}")
+    late = asked_of_device(rig)[0]
+    renew(rig, operation="op-2")
+    body = Ended(command_id=late.command_id, action="TriggerMessage", status="unknown", reference=late.reference)
+    assert rig.world.ask(ENDED, body, key=KEY, actor="").events == ()
+    assert state(rig, "op-2")[0] == "asked"
+
+
 def test_a_request_without_a_type_answers_it_too_and_a_repeat_of_one_under_way() -> None:
     rig = Rig()
     text = csr(STATION)

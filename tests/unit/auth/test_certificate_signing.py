@@ -315,6 +315,20 @@ def test_no_answer_is_sent_again_with_limits() -> None:
     assert [name for name, _ in rig.world.timers if name == AGAIN] == []
 
 
+def test_the_end_of_an_earlier_send_says_nothing_about_this_one() -> None:
+    rig = Rig()
+    rig.world.connect()
+    rig.sign()
+    rig.error()
+    assert rig.ended().events == (), "read twice"
+    ((_, subject),) = [one for one in rig.world.timers if one[0] == AGAIN]
+    rig.world.wait(60_000)
+    rig.world.tick(AGAIN, subject)
+    assert rig.ended().events == (), "of the first send"
+    rig.answer()
+    assert states(rig) == ["accepted"]
+
+
 def test_a_crash_between_send_and_answer_sends_the_same_chain_again() -> None:
     """The gateway went with the frame on the socket: nobody knows whether it arrived (CertificateSigned takes the CSR
     with it, so it is not repeated silently), the same is sent once more after a pause."""
