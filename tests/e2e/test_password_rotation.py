@@ -1,13 +1,15 @@
 """A station's password changes (A01) between real processes, and whatever dies, one opens and only one does."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
-from csms.harness import System
-from tests.support.changing_station import Answer, Line, online, refused, set_variables, simulated
+from csms.harness import System, embedded, temporary_directory
+from tests.support.changing_station import Answer, Line, closed, online, refused, set_variables, simulated
 from tests.support.third_party import eventually
 
 pytest_plugins = ["tests.support.kafka_broker", "tests.support.system"]
@@ -142,6 +144,40 @@ async def test_a_station_that_is_away_keeps_its_password(system: System, api: ht
     answer = await rotating(api, "Rotate-away")
     assert (answer.status_code, answer.json()["state"], answer.json()["reason"]) == (200, "kept", "not_connected")
     assert await refused(url, "Rotate-away", old) == 101
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("takes", [True, False])
+async def test_a_silent_station_that_stays_is_closed_to_see_which_password_it_has(
+    impatient: System, takes: bool
+) -> None:
+    identity, told = f"Rotate-stays-{takes}", Told(None)
+    async with impatient.client() as api:
+        url, old = impatient.gateways[0], await register(api, identity)
+        async with online(url, identity, old, told.answers()) as line:
+            await known(api, identity)
+            assert (await rotating(api, identity, "wait=0")).status_code == 202
+            await closed(line)
+            assert line.socket.close_reason == "connect again: the password is being changed"
+        has = told.password if takes else old
+        assert await refused(url, identity, has) == 101
+        assert (await outcome(api, identity))["state"] == ("changed" if takes else "kept")
+        assert await refused(url, identity, told.password if not takes else old) == 401
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def impatient() -> AsyncIterator[System]:
+    """It waits for few seconds only: for an answer, and for evidence."""
+    with temporary_directory() as place:
+        settings = {"CSMS_GATEWAY_COMMAND_TIMEOUT_S": "2", "CSMS_DEVICE_PASSWORD_EVIDENCE_S": "5"}
+        system = embedded(place, **settings)
+        try:
+            await system.start()
+            yield system
+            codes = await system.stop()
+            assert set(codes.values()) == {0}, f"{codes}\n{system.tails()}"
+        finally:
+            system.kill()
 
 
 async def test_a_simulated_station_comes_back_with_its_new_password(system: System, api: httpx.AsyncClient) -> None:
