@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import pytest_asyncio
+from ocpp.v201 import call
 
 from csms.houses import GATEWAY, HOSTS
 from ocppcore.http.auth import SCOPES
 from tests.support.closed import Closed
 from tests.support.issuer import pen
-from tests.support.third_party import connected, eventually, getting, register
+from tests.support.third_party import connected, eventually, getting, now, register
 
 pytest_plugins = ["tests.support.kafka_broker", "tests.support.closed_system"]
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
@@ -256,6 +257,10 @@ async def lived(closed: Closed) -> AsyncIterator[dict[str, str]]:
                 await station.status("Available")
                 await station.begin(f"T-{identity}", "DRIVER")
                 await station.end(5.0)
+                await station.call(call.SecurityEventNotification(type="FirmwareUpdated", timestamp=now()))
+                rotated = await admin.post(f"/device/stations/{identity}/password:rotate", json={})
+            where = f"/device/credential-changes/{rotated.json()['operationId']}"
+            places["/device/credential-changes/{operationId}"] = where
             events = await eventually(
                 getting(admin, f"/transactions/transactions?stationId={identity}"), lambda page: bool(page["items"])
             )
@@ -265,10 +270,6 @@ async def lived(closed: Closed) -> AsyncIterator[dict[str, str]]:
             driver = {"idToken": {"idToken": "DRIVER", "type": "ISO14443"}}
             remote = await admin.post(f"/transactions/stations/{identity}/remote-start", json=driver)
             places["/transactions/remote/{operationId}"] = f"/transactions/remote/{remote.json()['operationId']}"
-            rotated = await admin.post(f"/device/stations/{identity}/password:rotate", json={})
-            if "operationId" in rotated.json():
-                where = f"/device/credential-changes/{rotated.json()['operationId']}"
-                places["/device/credential-changes/{operationId}"] = where
         yield places
 
 
@@ -301,7 +302,12 @@ async def test_lists_and_resources_show_nothing_of_other_stations(
             if route.path in lived:
                 assert answer.status_code == 404, f"{path} is another station's"
                 assert OUT.casefold() in shown[route.path], f"{path} is there for who reaches all"
-        for path in ("/device/stations", "/transactions/transactions"):
+        for path in (
+            "/device/stations",
+            "/device/security-events",
+            "/device/credential-changes",
+            "/transactions/transactions",
+        ):
             assert OUT.casefold() in shown[path], f"{path} holds both for who reaches all"
             assert IN.casefold() in (await some.get(path)).text.casefold(), f"{path} holds his own"
         page = await some.get("/device/stations", params={"limit": 1})
