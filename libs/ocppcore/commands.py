@@ -322,6 +322,7 @@ class Commands:
         command = _queue(view, context.station).find(id_)
         if command is None:
             return NOTHING
+        problem: dict[str, object]
         if isinstance(parsed, Malformed):
             problem = {"code": "FormatViolation", "description": f"the answer is malformed: {parsed.reason}"}
             said = frame.frame[:UNREADABLE_BYTES_MAX].decode(errors="replace").replace("\0", "\ufffd")
