@@ -148,6 +148,11 @@ class Result(NamedTuple):
     body: object = None
 
 
+def problem(status: int, title: str, detail: str) -> Result:
+    """A refusal as problem details (RFC 9457)."""
+    return Result(status, {"type": "about:blank", "title": title, "status": status, "detail": detail})
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What was decided. `reply` answers the CALL (its own response type or an error); `calls` go to stations.
 

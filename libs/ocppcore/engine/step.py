@@ -27,6 +27,7 @@ from ocppcore.service import (
     Result,
     Service,
     View,
+    problem,
 )
 
 TICK = "csms.tick.v1"
@@ -142,12 +143,12 @@ def _prepare_request(service: Service, record: Record) -> Work:
     work.needs = [(Operation, item.id), (Connection, item.key)]
     handler = service.requests.get(item.type)
     if handler is None:
-        work.refusal = Result(400, {"title": "Unknown request", "detail": f"{service.name} takes no {item.type}"})
+        work.refusal = problem(400, "Unknown request", f"{service.name} takes no {item.type}")
         return work
     try:
         work.body = msgspec.json.decode(item.body, type=handler.body)
     except msgspec.DecodeError as error:
-        work.refusal = Result(400, {"title": "Malformed request", "detail": str(error)})
+        work.refusal = problem(400, "Malformed request", str(error))
         return work
     work.request = handler
     work.needs = [*work.needs, *handler.needs(work.body, item.key)]

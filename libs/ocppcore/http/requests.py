@@ -213,6 +213,8 @@ class Write:
         body = bytes(operation.body)
         if operation.status == HTTPStatus.NO_CONTENT:
             body = b""
+        elif refused and (traceparent := telemetry.current()):
+            body = orjson.dumps(orjson.loads(body) | {"traceId": traceparent.split("-")[1]})
         elif shown and not refused:
             body = orjson.dumps(orjson.loads(body) | dict(shown))
         return self._response(body, operation.status, headers, problems.MEDIA_TYPE if refused else "application/json")

@@ -15,8 +15,7 @@ from ocppcore.contracts.auth import (
     PutApiKey,
     RevokeApiKey,
 )
-from ocppcore.service import Aggregate, Context, Drop, Need, Outcome, Put, Result, View
-from services.auth.domain.token import problem
+from ocppcore.service import Aggregate, Context, Drop, Need, Outcome, Put, Result, View, problem
 
 
 class ApiKey(Aggregate, frozen=True, kw_only=True):

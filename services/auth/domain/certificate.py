@@ -27,9 +27,8 @@ from ocppcore.contracts.certificates import (
 )
 from ocppcore.envelope import Request, request_record, state_record
 from ocppcore.log import NewRecord
-from ocppcore.service import NOTHING, Aggregate, Context, Drop, Follow, Need, Outcome, Put, Result, Timer, View
+from ocppcore.service import NOTHING, Aggregate, Context, Drop, Follow, Need, Outcome, Put, Result, Timer, View, problem
 from ocppcore.store import Table, Upsert
-from services.auth.domain.token import problem
 
 EXPIRY: Final = "certificate-expiry"
 DAY_MS: Final = 24 * 3600 * 1000

@@ -22,10 +22,23 @@ from ocppcore.contracts.certificates import (
 )
 from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
-from ocppcore.service import NOTHING, Aggregate, Context, Drop, Event, Follow, Need, Outcome, Put, Result, Timer, View
+from ocppcore.service import (
+    NOTHING,
+    Aggregate,
+    Context,
+    Drop,
+    Event,
+    Follow,
+    Need,
+    Outcome,
+    Put,
+    Result,
+    Timer,
+    View,
+    problem,
+)
 from ocppcore.store import Table, Upsert
 from ocppcore.wire import load_json
-from services.auth.domain.token import problem
 
 WAIT: Final = "certificate-renewal"
 TRIGGER: Final = "certificate-trigger"

@@ -12,7 +12,7 @@ import msgspec
 from ocppcore.authorization import TokenState
 from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.auth import PutToken, RemoveToken, TokenChanged, TokenRegistered, TokenRemoved
-from ocppcore.service import Aggregate, Context, Drop, Lookup, Need, Outcome, Put, Result, View
+from ocppcore.service import Aggregate, Context, Drop, Lookup, Need, Outcome, Put, Result, View, problem
 from ocppcore.topics import STATIONS
 
 
@@ -98,11 +98,6 @@ def represent(state: TokenState) -> dict[str, object]:
         "validFrom": _time(state.valid_from),
         "validTo": _time(state.valid_to),
     }
-
-
-def problem(status: int, title: str, detail: str) -> Result:
-    """Problem details (RFC 9457) as a request's result."""
-    return Result(status, {"type": "about:blank", "title": title, "status": status, "detail": detail})
 
 
 def evolve(event: TokenRegistered | TokenChanged, _: View) -> Iterable[Put]:

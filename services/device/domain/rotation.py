@@ -33,11 +33,12 @@ from ocppcore.service import (
     Result,
     Timer,
     View,
+    problem,
 )
 from ocppcore.store import Upsert
 from ocppcore.wire import load_json
 from services.device.domain.changes import Rotation, begun, rotation_row
-from services.device.domain.station import Station, changes, close, problem, station_of, unknown
+from services.device.domain.station import Station, changes, close, station_of, unknown
 
 REFERENCE: Final = "password/"
 EVIDENCE: Final = "password-evidence"

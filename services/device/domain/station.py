@@ -23,7 +23,7 @@ from ocppcore.contracts.device import (
     StationState,
 )
 from ocppcore.envelope import OutFrame, Registration
-from ocppcore.service import Aggregate, Connection, Context, Drop, Event, Outcome, Put, Result, View
+from ocppcore.service import Aggregate, Connection, Context, Drop, Event, Outcome, Put, Result, View, problem
 from services.device.domain.changes import Rotation, Upgrade
 
 HEARTBEAT_INTERVAL_S: Final = 300
@@ -232,11 +232,6 @@ def represent(state: StationState) -> dict[str, object]:
     entry = {name: getattr(state, field) for field, name in names if field not in HIDDEN}
     shown: dict[str, object] = msgspec.json.decode(msgspec.json.encode(entry))
     return shown | {"passwordSet": state.credential is not None, "passwordChanging": state.next_credential is not None}
-
-
-def problem(status: int, title: str, detail: str) -> Result:
-    """Problem details (RFC 9457) as a request's result."""
-    return Result(status, {"type": "about:blank", "title": title, "status": status, "detail": detail})
 
 
 def unknown(context: Context) -> Result:

@@ -20,11 +20,11 @@ from ocppcore.contracts.device import (
 )
 from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
-from ocppcore.service import NOTHING, Context, Event, Follow, Need, Outcome, Put, Result, Timer, View
+from ocppcore.service import NOTHING, Context, Event, Follow, Need, Outcome, Put, Result, Timer, View, problem
 from ocppcore.store import Upsert
 from ocppcore.wire import load_json
 from services.device.domain.changes import UPGRADE_ASKING, Upgrade, begun, command_id, upgrade_row
-from services.device.domain.station import Station, changes, problem, station_of, unknown
+from services.device.domain.station import Station, changes, station_of, unknown
 
 REFERENCE: Final = "profile/"
 DUE: Final = "profile-upgrade"

@@ -23,6 +23,7 @@ from ocppcore.service import (
     Result,
     Timer,
     View,
+    problem,
 )
 from ocppcore.store import Table, Upsert
 from ocppcore.wire import load_json
@@ -90,7 +91,8 @@ def stop_needs(body: RemoteStop, station: str) -> tuple[Need, ...]:
 def start(body: RemoteStart, view: View, context: Context) -> Outcome:
     """Ask the station to start; the remoteStartId must be free at this station (F01.FR.25)."""
     if view.get(Remote, start_key(context.station, body.remote_start_id)):
-        return Outcome(result=Result(409, {"title": "remoteStartId in use", "detail": "choose another remoteStartId"}))
+        detail = f"remoteStartId {body.remote_start_id} waits for its transaction: choose another one"
+        return Outcome(result=problem(409, "remoteStartId in use", detail))
     asked = RemoteAsked(
         at=context.now,
         station=context.station,
@@ -110,10 +112,10 @@ def start(body: RemoteStart, view: View, context: Context) -> Outcome:
 def stop(body: RemoteStop, view: View, context: Context) -> Outcome:
     """Ask the station to stop a transaction that is open, or was never heard of (the station knows better)."""
     if view.get(Remote, stop_key(context.station, body.transaction_id)):
-        return Outcome(result=Result(409, {"title": "Already asked", "detail": "a remote stop waits for its effect"}))
+        return Outcome(result=problem(409, "Already asked", "a remote stop of this transaction waits for its effect"))
     held = view.get(Transaction, transaction_key(context.station, body.transaction_id))
     if held is not None and held.ended:
-        return Outcome(result=Result(409, {"title": "Already ended", "detail": "this transaction has ended"}))
+        return Outcome(result=problem(409, "Already ended", f"transaction {held.transaction_id} has ended"))
     asked = RemoteAsked(
         at=context.now,
         station=context.station,

@@ -42,7 +42,9 @@ async def test_a_refusal_is_a_problem_and_shows_nothing_that_is_shown_once(world
     answer = await post(world)
     assert answer.status_code == 409
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json() == {"type": "about:blank", "title": "Conflict", "status": 409}
+    said = answer.json()
+    assert said.pop("traceId") == answer.headers["traceparent"].split("-")[1]
+    assert said == {"type": "about:blank", "title": "Conflict", "status": 409}
 
 
 @pytest.mark.parametrize("prefer", ["respond-async", "wait=0", "wait=1, respond-async"])

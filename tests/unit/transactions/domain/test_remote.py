@@ -103,9 +103,25 @@ def test_a_stop_is_over_when_the_transaction_ended(world: World) -> None:
     assert state(world) == ("seen", "T1")
 
 
+def refused(outcome: Any) -> tuple[int, str]:
+    """The status and title of a problem."""
+    body = outcome.result.body
+    assert {"type": "about:blank", "status": outcome.result.status}.items() <= body.items()
+    assert body["detail"]
+    return outcome.result.status, body["title"]
+
+
+def test_one_operation_at_a_time_waits_for_its_effect(world: World) -> None:
+    start(world)
+    assert refused(start(world)) == (409, "remoteStartId in use")
+    world.call("TransactionEvent", event("Started", 0))
+    stop(world)
+    assert refused(stop(world)) == (409, "Already asked")
+
+
 def test_what_has_ended_cannot_be_stopped(world: World) -> None:
     world.call("TransactionEvent", event("Ended", 2))
-    assert stop(world).result.status == 409
+    assert refused(stop(world)) == (409, "Already ended")
 
 
 def test_a_station_that_is_away_fails_the_start_at_once(world: World) -> None:
