@@ -33,7 +33,7 @@ def checked(pool: Sequence[x509.Certificate], wanted: Wanted, organization: str)
         above = _above(leaf, pool)
         for one in (leaf, *above):
             _check_strength(one)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise _wrong(f"a certificate that cannot be read: {error}") from None
     issuers = tuple(ca_certificate(one) for one in above)
     sent = [one for one in above if not is_root(one)]

@@ -61,7 +61,7 @@ class CommandAuthority:
             raise AuthorityFailed(f"{argv[0]} ended with {code}: {text}", again=code != REFUSED)
         try:
             return x509.load_pem_x509_certificates(output)
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             raise AuthorityFailed(f"{argv[0]} wrote no certificates in PEM", again=True) from None
 
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import httpx
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from ocppcore.contracts.auth import CertificateUse
@@ -88,5 +89,5 @@ async def _ask(
         raise AuthorityFailed(f"{url} cannot be asked: {type(error).__name__} {error}", again=True) from None
     try:
         return pkcs7.load_der_pkcs7_certificates(base64.b64decode(bytes(found)))
-    except (ValueError, binascii.Error):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, binascii.Error):
         raise AuthorityFailed(f"{url} answered no certificates", again=True) from None

@@ -61,7 +61,7 @@ class SigningWorker:
         return EffectResult(SigningResult.NAME, body)
 
     async def _signed(self, event: CertificateSigningStarted) -> SigningResult:
-        request = await asyncio.to_thread(_proven, event.csr)
+        request = await asyncio.to_thread(proven, event.csr)
         wanted = Wanted(request, use_of(event.certificate_type), event.common_name, self.clock())
         pool = await self.authority.sign(wanted)
         return await asyncio.to_thread(checked, pool, wanted, self.organization)
@@ -72,8 +72,8 @@ class SigningWorker:
         return EffectResult(LocalAuthorityResult.NAME, await self.local.make())
 
 
-def _proven(text: str) -> x509.CertificateSigningRequest:
-    """The request, whose sender holds the private key (RFC 2986)."""
+def proven(text: str) -> x509.CertificateSigningRequest:
+    """The request, whose sender holds the private key (RFC 2986). Raises AuthorityFailed."""
     try:
         request = read(text)
         valid = request.is_signature_valid

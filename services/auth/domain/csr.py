@@ -53,7 +53,7 @@ def read(text: str) -> x509.CertificateSigningRequest:
         raise CsrRefused("the CSR is no PEM certificate request")
     try:
         return x509.load_pem_x509_csr(found.encode())
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):  # which is no ValueError
         raise CsrRefused("the CSR is no PKCS #10 request") from None
 
 

@@ -1,6 +1,9 @@
 """Certificate signing requests: what is refused at once, and why."""
 
+import base64
 import hashlib
+import warnings
+from contextlib import suppress
 
 import pytest
 from cryptography import x509
@@ -8,7 +11,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from services.auth.authority.port import AuthorityFailed
+from services.auth.authority.worker import proven
 from services.auth.domain.csr import Csr, CsrRefused, judge
 from tests.support.csrs import csr, name, pem, request, rsa_key
 
@@ -110,3 +117,30 @@ def test_what_is_no_request_is_refused(text: str) -> None:
 def test_spaces_around_it_and_windows_lines_are_nothing() -> None:
     text = csr("CS-1")
     assert judged("\n" + text.replace("\n", "\r\n") + "\n") == judged(text)
+
+
+SOUND = [
+    request("CS-1", "Operator").public_bytes(Encoding.DER),
+    request("CS-1", holder=rsa_key()).public_bytes(Encoding.DER),
+]
+
+
+@example(SOUND[0], [(8, 1)], 0)  # another version than 0
+@given(
+    st.sampled_from(SOUND),
+    st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), min_size=1, max_size=4),
+    st.integers(0, 700),
+)
+def test_whatever_the_bytes_are_the_verdict_is_yes_or_no(der: bytes, changes: list[tuple[int, int]], cut: int) -> None:
+    """Nothing else is raised, in the decision and in the worker."""
+    broken = bytearray(der[: len(der) - cut if cut < 20 else len(der)])
+    for place, value in changes:
+        broken[place % len(broken)] = value
+    body = base64.encodebytes(bytes(broken)).decode()
+    text = f"-----BEGIN CERTIFICATE REQUEST-----\n{body}-----END CERTIFICATE REQUEST-----\n"
+    with suppress(CsrRefused), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        judge(text, lambda _: True, "Operator")
+    with suppress(AuthorityFailed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        proven(text)
