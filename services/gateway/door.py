@@ -31,7 +31,7 @@ LOOK_EVERY_S: Final = 0.05
 """Refusals wait for one look at the log together: a flood of them costs no more than so many looks."""
 
 PER_IDENTITY: Final = Rate(20, 1.0)
-PER_SOURCE: Final = Rate(200, 20.0)
+PER_SOURCE: Final = Rate(200, 2.0)
 
 log = structlog.get_logger(__name__)
 

@@ -50,7 +50,7 @@ class Settings(BaseServiceSettings):
     )
     ocpp_client_crls: str = fixed(
         "CSMS_OCPP_CLIENT_CRLS",
-        "Certificate revocation lists of these authorities: PEM files or directories of them, separated by commas",
+        "Certificate revocation lists of these authorities: files or directories of them, separated by commas",
         default="",
     )
     ocpp_organizations: str = fixed(
@@ -107,7 +107,7 @@ class Settings(BaseServiceSettings):
     failures_per_station: int = Field(20, ge=1, description="Handshakes per identity that may fail at once")
     failures_per_station_s: float = Field(1.0, ge=0, description="The same, per second in the long run")
     failures_per_source: int = Field(200, ge=1, description="Handshakes per address that may fail at once")
-    failures_per_source_s: float = Field(20.0, ge=0, description="The same, per second in the long run")
+    failures_per_source_s: float = Field(2.0, ge=0, description="The same, per second in the long run")
     failures_remembered_max: int = Field(
         20_000, ge=100, description="Identities, and addresses, whose failed handshakes are counted"
     )

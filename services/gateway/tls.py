@@ -41,14 +41,14 @@ NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME, which the `ssl` module does not name: times are judged at the upgrade (A00.FR.429)."""
 
 PATH_MAX: Final = 10
-PEM_SUFFIXES: Final = frozenset({".pem", ".crt", ".cer", ".crl"})
+SUFFIXES: Final = frozenset({".pem", ".crt", ".cer", ".crl", ".der"})
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where it all is. `certificates`: (chain, key) each; the others: files, or directories with PEM files."""
+    """Where it all is. `certificates`: (chain, key) each; the others: files, or directories of them (`SUFFIXES`)."""
 
     certificates: tuple[tuple[Path, Path], ...]
     client_cas: tuple[Path, ...] = ()
@@ -253,7 +253,7 @@ def _kind(cert: x509.Certificate) -> str:
 def _files(places: Iterable[Path]) -> Iterator[Path]:
     for place in places:
         if place.is_dir():
-            yield from sorted(path for path in place.iterdir() if path.suffix in PEM_SUFFIXES)
+            yield from sorted(path for path in place.iterdir() if path.suffix in SUFFIXES)
         else:
             yield place
 
@@ -275,9 +275,11 @@ def _certificates(path: Path) -> list[x509.Certificate]:
 
 def _revocation_list(path: Path) -> x509.CertificateRevocationList:
     try:
-        return x509.load_pem_x509_crl(path.read_bytes())
+        content = path.read_bytes()
+        is_pem = content.lstrip().startswith(b"-----")
+        return x509.load_pem_x509_crl(content) if is_pem else x509.load_der_x509_crl(content)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} is no PEM certificate revocation list: {_why(error)}") from None
+        raise SettingsError(f"{path} is no certificate revocation list: {_why(error)}") from None
 
 
 def _why(error: Exception) -> str:

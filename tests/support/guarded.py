@@ -20,7 +20,7 @@ from websockets.exceptions import InvalidStatus
 
 from csms.harness import System
 from tests.support.pki import Certified, client_context
-from tests.support.raw_ws import Raw, basic
+from tests.support.raw_ws import Raw, basic, request
 
 PASSWORD = "correct-horse-battery-staple"
 _addresses = itertools.count(10)
@@ -115,6 +115,19 @@ class Guarded:
             writer.close()
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()
+
+    async def raw_status(self, path: str, source: str) -> int:
+        """What HTTP says to a request without credentials."""
+        async with self.raw(source=source) as socket:
+            await socket.send(request(path))
+            return (await socket.response())[0]
+
+    async def frames(self, identity: str) -> list[dict[str, Any]]:
+        """What is in the log of this station's frames."""
+        answer = await self.http.get(f"/gateway/stations/{identity}/frames")
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["items"]
+        return found
 
     async def metric(self, name: str, **labels: str) -> float:
         """The value of a metric of the gateway, 0 where it has none."""

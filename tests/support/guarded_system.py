@@ -1,6 +1,7 @@
 """The fixture of `guarded.py`: `pytest_plugins = ["tests.support.guarded_system"]`."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest_asyncio
 
@@ -20,6 +21,13 @@ async def guarded(guarded_system: Guarded) -> AsyncIterator[Guarded]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def guarded_system() -> AsyncIterator[Guarded]:
+    """The system, once for all tests."""
+    async with opened() as guarded:
+        yield guarded
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Guarded]:
     """`csms up` with an EC and an RSA certificate; one operator's authority is trusted."""
     with temporary_directory() as place:
         csms, operator = authority("Root of the CSMS"), authority("Root of the operator")
@@ -34,6 +42,7 @@ async def guarded_system() -> AsyncIterator[Guarded]:
             "CSMS_OCPP_ORGANIZATIONS": "Operator; Partner, Inc.",
             "CSMS_GATEWAY_TLS_LOOK_S": "0.1",
             "CSMS_GATEWAY_HANDSHAKE_TIMEOUT_S": "3",
+            "CSMS_GATEWAY_FLOOD_ALLOWANCE": "1000000000",
         }
         async with running(embedded(place, **settings)) as system:
             yield Guarded(system, csms, operator, place)

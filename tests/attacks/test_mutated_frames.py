@@ -1,0 +1,144 @@
+"""Attack: frames that are almost right, bytes changed at random.
+
+Passes if the process lives, nothing is parked, and every CALL whose id can still be read is answered, exactly once. In
+tests a few thousand; `python -m tests.attacks.test_mutated_frames 1000000` for the whole.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+
+from ocppcore.rpc import Call, Malformed, parse
+from tests.support.guarded import Guarded
+
+pytest_plugins = ["tests.support.guarded_system"]
+
+FRAMES = 1500
+CONNECTIONS = 4
+SEEDS = [
+    [2, "ID", "Heartbeat", {}],
+    [2, "ID", "BootNotification", {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}}],
+    [2, "ID", "Authorize", {"idToken": {"idToken": "04AA11", "type": "ISO14443"}}],
+    [2, "ID", "StatusNotification",
+     {"timestamp": "2026-01-01T00:00:00Z", "connectorStatus": "Available", "evseId": 1, "connectorId": 1}],
+    [2, "ID", "TransactionEvent",
+     {"eventType": "Started", "timestamp": "2026-01-01T00:00:00Z", "triggerReason": "Authorized", "seqNo": 0,
+      "transactionInfo": {"transactionId": "T-ID"}, "meterValue": [
+          {"timestamp": "2026-01-01T00:00:00Z", "sampledValue": [{"value": 1.5, "context": "Transaction.Begin"}]}]}],
+    [2, "ID", "DataTransfer", {"vendorId": "com.example", "data": {"a": [1, 2.5, None, True, "é"]}}],
+    [2, "ID", "NotifyEvent", {"generatedAt": "2026-01-01T00:00:00Z", "seqNo": 0, "eventData": [
+        {"eventId": 1, "timestamp": "2026-01-01T00:00:00Z", "trigger": "Alerting", "actualValue": "x",
+         "eventNotificationType": "HardWiredNotification", "component": {"name": "C"}, "variable": {"name": "V"}}]}],
+    [3, "ID", {"status": "Accepted"}],
+    [4, "ID", "InternalError", "", {}],
+]  # fmt: skip
+INTERESTING = [b"\"", b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\0", b"\xff", b"\xed\xa0\x80", b"1e999", b"-0",
+               b"null", b"9" * 30, b"\\u0000", b"\\ud800", b" " * 50, b"\xef\xbb\xbf"]  # fmt: skip
+
+
+def mutated(chance: random.Random, number: int) -> bytes:
+    """One of the seeds under an id of its own, changed in one to four places, or not at all."""
+    text = bytearray(json.dumps(chance.choice(SEEDS)).replace("ID", f"m{number}").encode())
+    for _ in range(chance.randrange(5)):
+        at = chance.randrange(len(text) + 1)
+        match chance.randrange(5):
+            case 0:
+                text[at:at] = chance.choice(INTERESTING)
+            case 1:
+                del text[at : at + chance.randrange(1, 9)]
+            case 2:
+                text[at : at + 1] = bytes([chance.randrange(256)])
+            case 3:
+                to = chance.randrange(len(text) + 1)
+                text[at:at] = text[min(at, to) : max(at, to)][:200]
+            case _:
+                del text[at:]
+        if not text:
+            break
+    return bytes(text)
+
+
+def wants(frame: bytes) -> str | None:
+    """The id that an answer to this frame must have; None where none is due."""
+    match parse(frame, bytes_max=1_000_000, depth_max=32):
+        case Call(message_id=message_id):
+            return message_id
+        case Malformed(reply=reply) if reply is not None:
+            return reply.message_id
+    return None
+
+
+class Attacker:
+    """One station's connection. Each frame is followed by a Heartbeat, whose answer proves that nothing more comes."""
+
+    def __init__(self, guarded: Guarded, identity: str) -> None:
+        self._guarded = guarded
+        self._identity = identity
+
+    async def run(self, frames: Iterator[tuple[int, bytes]]) -> int:
+        """Send them all; how many answers were due and came."""
+        answered = 0
+        for number, frame in frames:
+            async with self._connection() as connection:
+                answered += await self._strike(connection, number, frame)
+                for number, frame in frames:
+                    answered += await self._strike(connection, number, frame)
+                    if connection.close_code is not None:
+                        break
+        return answered
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[ClientConnection]:
+        async with self._guarded.station(self._identity) as connection:
+            yield connection
+
+    async def _strike(self, connection: ClientConnection, number: int, frame: bytes) -> int:
+        await connection.send(frame, text=True)
+        await connection.send(json.dumps([2, f"after-{number}", "Heartbeat", {}]))
+        answers: list[Any] = []
+        async with asyncio.timeout(30):
+            while not answers or answers[-1][1] != f"after-{number}":
+                answers.append(json.loads(await connection.recv()))
+        due = wants(frame)
+        got = [answer[1] for answer in answers[:-1]]
+        assert got == ([due] if due is not None else []), (frame, answers)
+        return len(got)
+
+
+async def attack(guarded: Guarded, count: int, seed: int) -> int:
+    """All frames over a few connections at once; how many answers came."""
+    chance = random.Random(seed)
+    identities = [await guarded.register() for _ in range(CONNECTIONS)]
+    frames = ((number, mutated(chance, number)) for number in range(count))
+    counts = await asyncio.gather(*(Attacker(guarded, identity).run(frames) for identity in identities))
+    return sum(counts)
+
+
+@pytest.mark.requirement("GEN.FR.03")
+async def test_every_readable_call_is_answered_once(guarded: Guarded) -> None:
+    process = guarded.process()
+    answered = await attack(guarded, FRAMES, seed=4)
+
+    assert answered > FRAMES / 2, "the attack is not blunt"
+    assert process.is_running() and guarded.process() == process
+    for service in ("auth", "device", "smartcharging", "transactions"):
+        assert await guarded.metric("csms_engine_parked_total", service=service) == 0
+
+
+async def _whole(count: int) -> None:
+    from tests.support.guarded_system import opened
+
+    async with opened() as guarded, guarded.system.client() as http:
+        guarded.http = http
+        print(f"{await attack(guarded, count, seed=random.SystemRandom().randrange(2**32))} answers")
+
+
+if __name__ == "__main__":
+    asyncio.run(_whole(int(sys.argv[1])))
