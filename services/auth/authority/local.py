@@ -33,6 +33,7 @@ from ocppcore.store import StateKey, Store
 from services.auth.authority.chain import ca_certificate, fingerprint, pem, when
 from services.auth.authority.port import AuthorityFailed, Wanted
 from services.auth.domain.authority import LOCAL, AuthorityKeys, KeptKey
+from services.auth.domain.csr import organization_of
 
 PURPOSE: Final = "auth.authority"
 USES: Final[tuple[CertificateUse, ...]] = ("ChargingStationCertificate", "V2GCertificate")
@@ -66,8 +67,7 @@ class LocalAuthority:
 
     def _sign(self, wanted: Wanted, kept: KeptKey) -> Sequence[x509.Certificate]:
         issuing = x509.load_pem_x509_certificate(kept.issuing.encode())
-        named = wanted.request.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-        owner = self.organization or (str(named[0].value) if named else FALLBACK_ORGANIZATION)
+        owner = self.organization or organization_of(wanted.request) or FALLBACK_ORGANIZATION
         start = when(wanted.at) - timedelta(seconds=BACKDATED_S)
         end = min(when(wanted.at) + timedelta(days=self.valid_days), issuing.not_valid_after_utc)
         key = wanted.request.public_key()

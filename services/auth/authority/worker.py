@@ -63,7 +63,11 @@ class SigningWorker:
     async def _signed(self, event: CertificateSigningStarted) -> SigningResult:
         request = await asyncio.to_thread(proven, event.csr)
         wanted = Wanted(request, use_of(event.certificate_type), event.common_name, self.clock())
-        pool = await self.authority.sign(wanted)
+        try:
+            pool = await self.authority.sign(wanted)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            # What a library makes of this request, it would make of it again: nobody else's signing waits for that.
+            raise AuthorityFailed(f"the request cannot be signed: {error}", again=False) from error
         return await asyncio.to_thread(checked, pool, wanted, self.organization)
 
     async def make(self, _: LocalAuthorityWanted) -> EffectResult:

@@ -20,6 +20,7 @@ from ocppcore.topics import normalise
 
 CSR_CHARACTERS_MAX: Final = 5500
 COMMON_NAME_MAX: Final = 64
+ORGANIZATION_MAX: Final = 64
 RSA_BITS: Final = range(2048, 8193)
 RSA_EXPONENT_MAX: Final = 2**32
 """A larger key or exponent makes checking its signature cost what an attacker likes."""
@@ -68,15 +69,22 @@ def judge(text: str, is_name: Callable[[str], bool], organization: str) -> Csr:
     common_name = _one(request, NameOID.COMMON_NAME, "CN")
     if not common_name:
         raise CsrRefused("the CSR's subject has no CN")
+    if len(organization_of(request)) > ORGANIZATION_MAX:
+        raise CsrRefused(f"the O has more than {ORGANIZATION_MAX} characters")
     if len(common_name) > COMMON_NAME_MAX or not common_name.isprintable() or _ADDRESS.search(common_name):
         raise CsrRefused("the CN is none of a station: too long, or a URL or an IP address (A00.FR.511)")
     if not is_name(common_name):
         raise CsrRefused("the CN is not this station's serial number, or its id if none is registered (A00.FR.511)")
-    named = _one(request, NameOID.ORGANIZATION_NAME, "O")
+    named = organization_of(request)
     if named and organization and normalise(named) != normalise(organization):
         raise CsrRefused("the O is another organization than the operator's (A00.FR.404)")
     digest = hashlib.sha256(request.public_bytes(Encoding.DER)).hexdigest()
     return Csr(digest, common_name, named)
+
+
+def organization_of(request: x509.CertificateSigningRequest) -> str:
+    """The O that it names, "" for none; raises CsrRefused."""
+    return _one(request, NameOID.ORGANIZATION_NAME, "O")
 
 
 def _judge_key(request: x509.CertificateSigningRequest) -> None:

@@ -223,6 +223,23 @@ def test_a_request_with_a_forged_signature_gets_no_certificate_and_alarms() -> N
     assert rig.world.rows(CERTIFICATES) == []
 
 
+class Puzzled:
+    """An authority whose library does not know what to do with the request."""
+
+    uses: frozenset[CertificateUse] = frozenset({"ChargingStationCertificate"})
+
+    async def sign(self, wanted: Wanted) -> Sequence[x509.Certificate]:
+        raise ValueError("what is this")
+
+
+def test_a_request_that_a_library_chokes_on_ends_as_refused() -> None:
+    """An exception would only come again, and nobody's request would be signed any more."""
+    rig = Rig(Puzzled())
+    rig.sign()
+    (alarm,) = rig.events("CertificateAlarmRaised")
+    assert alarm.reason == "the request cannot be signed: what is this"  # type: ignore[attr-defined]
+
+
 # An authority that fails
 
 

@@ -94,6 +94,7 @@ def test_a_missing_organization_is_fine_and_another_is_not() -> None:
     assert judged(csr("CS-1", "OPERATOR")).organization == "OPERATOR"
     assert judged(csr("CS-1", "Whoever"), organization="").organization == "Whoever"
     assert "another organization" in refusal(csr("CS-1", "Whoever"))
+    assert "more than 64" in refusal(csr("CS-1", "W" * 65))
 
 
 @pytest.mark.parametrize(

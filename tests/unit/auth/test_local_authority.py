@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
+from cryptography.x509.oid import NameOID
 
 from ocppcore.clock import system_clock
 from ocppcore.memory import MemoryStore
 from ocppcore.seal import Seal
 from ocppcore.store import StateKey
 from services.auth.authority.local import ISSUING_DAYS, LocalAuthority
+from services.auth.authority.port import Wanted
 from services.auth.domain.authority import LOCAL, RENEWAL, RENEWAL_BEFORE_MS, AuthorityKeys
 from services.auth.domain.certificate import CHAINS
 from tests.support.csrs import Ca, Key, csr, key, pem, request, rsa_key, secret_pem
@@ -111,6 +114,21 @@ def handshaken(end: ssl.SSLObject) -> bool:
     except ssl.SSLWantReadError:
         return False
     return True
+
+
+@pytest.mark.requirement("A00.FR.509")
+@pytest.mark.parametrize("named", [b"", b"\x13\x04Mine"], ids=["none", "Mine"])
+async def test_without_an_operators_name_there_is_still_an_o(rig: Rig, named: bytes) -> None:
+    """Its own, or ours."""
+    der = request("CS-1", "Mine").public_bytes(Encoding.DER)
+    text = b"\x0c\x04Mine"
+    assert text in der
+    asked = x509.load_der_x509_csr(der.replace(text, named)) if named else request("CS-1")
+    authority = LocalAuthority(rig.store, rig.local.seal, system_clock, "", 365)
+    wanted = Wanted(asked, "ChargingStationCertificate", "CS-1", system_clock())
+    leaf = (await authority.sign(wanted))[0]
+    (owner,) = leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    assert owner.value == ("Mine" if named else "CSMS")
 
 
 # Keys
