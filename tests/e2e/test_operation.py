@@ -1,5 +1,6 @@
 """What an operator does: stop and start, rebuild, look at frames and parked records; on both systems."""
 
+import asyncio
 import re
 import signal
 from typing import Any
@@ -8,8 +9,11 @@ import httpx
 import pytest
 from ocpp.v201 import call
 
-from csms.harness import System
+from csms.harness import PARTITIONS, System
 from csms.houses import GATEWAY, HOSTS
+from ocppcore.log import NewRecord
+from ocppcore.topics import frames, partition_of
+from tests.support.open_log import log_of
 from tests.support.third_party import Station, connected, eventually, getting, register
 
 pytest_plugins = ["tests.support.kafka_broker", "tests.support.system"]
@@ -84,9 +88,50 @@ async def test_frames_of_a_station_are_listed(system: System, api: httpx.AsyncCl
     assert "04VERYSECRET" not in listed.output
 
 
-async def test_nothing_is_parked(system: System) -> None:
+PARKED = re.compile(r"device +│ (ocpp\.frames\.device/\d+/\d+) +│ (\d{4})-")
+
+
+async def parked(system: System, *, but: str = "") -> str:
+    """The one record that is parked, once it is another one than `but`."""
+    async with asyncio.timeout(60):
+        while True:
+            listed = await system.csms("parked", "list", "--service", "device")
+            assert listed.code == 0, listed.output
+            found = PARKED.findall(listed.output)
+            assert "SECRETNOTE" not in listed.output
+            if len(found) == 1 and found[0][0] != but:
+                assert "BadRecord" in listed.output
+                assert int(found[0][1]) >= 2026, "when it was parked"
+                return str(found[0][0])
+
+
+@pytest.mark.timeout(240)
+async def test_a_record_that_cannot_be_decided_is_parked_listed_and_tried_again(
+    system: System, api: httpx.AsyncClient
+) -> None:
+    """It is none that a gateway writes: no header says whose frame it is. So it is parked again each time."""
     listed = await system.csms("parked", "list")
     assert (listed.code, listed.output.strip()) == (0, "Nothing is parked."), listed.output
+    await register(api, "Parked-1")
+    key = "parked-1"
+    broken = NewRecord(frames("device"), partition_of(key, PARTITIONS), key, b'[2,"1","Heartbeat",{}] SECRETNOTE', {})
+    async with log_of(system) as log:
+        await log.append([broken])
+    first = await parked(system)
+    async with connected(system, "Parked-1") as station:
+        await station.boot()
+        assert await beats(station), "what comes behind it waits"
+
+    nothing = await system.csms("parked", "retry", "device", "ocpp.frames.device/0/999999999")
+    assert (nothing.code, nothing.output.strip()) == (0, "0 records appended again.")
+    again = await system.csms("parked", "retry", "device", first)
+    assert (again.code, again.output.strip()) == (0, "1 records appended again."), again.output
+    second = await parked(system, but=first)
+    again = await system.csms("parked", "retry", "device")
+    assert (again.code, again.output.strip()) == (0, "1 records appended again."), again.output
+    third = await parked(system, but=second)
+    assert len({first, second, third}) == 3
+    assert third in (await system.csms("parked", "list")).output
 
 
 async def test_a_change_is_in_force_in_every_process_or_answered_with_202(

@@ -6,6 +6,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from csms.tools.access import Access
 from ocppcore.engine.rebuild import StillRunning, rebuild
 from ocppcore.engine.recover import adopt_log, load_missing
+from ocppcore.log import LogReplaced
 
 
 async def run_rebuild(access: Access, console: Console, service: str) -> str:
@@ -26,7 +27,8 @@ async def run_rebuild(access: Access, console: Console, service: str) -> str:
 async def run_recover(access: Access, console: Console, service: str, *, adopt: bool) -> None:
     """Load events that the topic has and the database lacks; with `adopt`, take a new log as the service's own.
 
-    Raises StillRunning. A rebuild follows, so that the projections know of what was loaded.
+    Raises StillRunning; LogReplaced, with what can be done, for another log without `adopt`. A rebuild follows, so that
+    the projections know of what was loaded.
     """
     definition = access.service(service)
     async with access.store(service) as store:
@@ -36,13 +38,12 @@ async def run_recover(access: Access, console: Console, service: str, *, adopt: 
         identity = await access.log.identity()
         noted = await store.log_identity(identity)
         if noted != identity and not adopt:
-            console.print(
-                f"The database of {service} knows log {noted}, this is {identity}.\n"
+            raise LogReplaced(
+                f"the database of {service} knows log {noted}, this is {identity}.\n"
                 "If the old log is lost for good, run the same command with --new-log: inputs are read from this log's "
                 "start and all events that the database holds are published to it again.\n"
                 "If it is not lost, point KAFKA_BOOTSTRAP_SERVERS or DATABASE_URL at it."
             )
-            return
         if noted != identity:
             await adopt_log(definition, access.log, store, access.partitions)
             console.print(f"{service}: this log is its own now; its events are published when it starts.")

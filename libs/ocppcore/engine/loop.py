@@ -424,7 +424,8 @@ class Engine:
         try:
             work = step.prepare(self.service, record)
         except BadRecord as error:
-            work = Work(record, None, cell.clock)
+            # When it was received, if it says so at all, cannot be read: the log knows when it came.
+            work = Work(record, None, max(cell.clock, record.appended_at))
             work.park = repr(error)
         if record.partition in self._cautious:
             times = await self.store.suspect(cell.number, cell.owner_epoch, record.topic, record.position)
