@@ -76,6 +76,16 @@ class RoundTrip:
     p99_ms: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Handshakes:
+    """Stations that connect and go, one after the other. CPU in µs a handshake, of all our processes."""
+
+    kind: str
+    per_s: float
+    cpu_us: float
+    errors: int
+
+
 @dataclass
 class LogFigures:
     """All runs on one log."""
@@ -85,6 +95,7 @@ class LogFigures:
     open: list[Open] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
     replay: list[Replay] = field(default_factory=list)
+    handshakes: list[Handshakes] = field(default_factory=list)
 
 
 @dataclass

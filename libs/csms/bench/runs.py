@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from csms.bench import limits, scenarios, systems
+from csms.bench import handshakes, limits, scenarios, systems
 from csms.bench.figures import LogFigures, Report
 from csms.bench.registration import register
 from csms.bench.replay import place, produce, replay
@@ -69,6 +69,8 @@ async def run(options: Options, report: Report, console: Console) -> None:
                 figures = LogFigures(system.name)
                 report.logs.append(figures)
                 await _loads(options, figures, system, bars)
+                if log == "embedded":
+                    await _handshakes(options, figures, system, bars)
                 if log == "kafka":
                     await _round_trips(options, report, system, bars)
                     await _replays(options, figures, system, bars)
@@ -131,6 +133,15 @@ async def _loads(options: Options, figures: LogFigures, system: System, bars: Ba
             figure = await scenarios.open_loop(system, config)
             figures.open.append(figure)
             come(number + 1, f"p50 {figure.p50_ms:.1f} ms, p99 {figure.p99_ms:.1f} ms")
+
+
+async def _handshakes(options: Options, figures: LogFigures, system: System, bars: Bars) -> None:
+    for kind in handshakes.KINDS:
+        with bars.bar(f"{system.name}: handshakes, {kind}", options.runs) as come:
+            for number in range(options.runs):
+                found = await handshakes.measure(system, kind, options.seconds)
+                figures.handshakes.append(found)
+                come(number + 1, f"{found.per_s:,.0f}/s, {found.cpu_us:,.0f} µs")
 
 
 async def _round_trips(options: Options, report: Report, system: System, bars: Bars) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import psutil  # type: ignore[import-untyped]
 
 from csms import harness
+from csms.bench import certificates
 from csms.bench.usage import family
 from csms.houses import GATEWAY
 from csms.kafka_broker import KafkaBroker
@@ -59,9 +60,11 @@ def _is_postgres(process: psutil.Process) -> bool:
 
 @asynccontextmanager
 async def embedded(partitions: int) -> AsyncIterator[System]:
-    """`csms up` as a user starts it, in a directory of its own. Raises harness.ProcessFailed."""
+    """`csms up` as a user starts it, in a directory of its own, with TLS. Raises harness.ProcessFailed."""
     with harness.temporary_directory() as directory:
-        running = harness.embedded(directory, CSMS_PARTITIONS=str(partitions), CSMS_LOG_LEVEL="warning")
+        certificates.make(directory)
+        more = {"CSMS_PARTITIONS": str(partitions), "CSMS_LOG_LEVEL": "warning", **certificates.settings(directory)}
+        running = harness.embedded(directory, prefix=(), **more)
         async with _started(System("embedded", running, {})) as system:
             yield system
 

@@ -1,11 +1,12 @@
 """The report as one table for people."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from rich.table import Table
 
-from csms.bench.figures import Closed, LogFigures, Open, Report, middle
+from csms.bench.figures import Closed, Handshakes, LogFigures, Open, Report, middle
 
 T = TypeVar("T")
 
@@ -14,6 +15,9 @@ REQUIRED = {
     "Kafka": {"calls": 5000.0, "cpu": 250.0, "p50": 20.0, "p99": 100.0, "memory": 65536.0, "replay": 25_000.0},
 }
 """What the system promises on a machine with two cores: least calls and events a second, most of the rest."""
+
+HANDSHAKES = {"password": 300.0, "TLS, password": 100.0, "TLS, certificate": 100.0}
+"""The same for stations that connect in a second."""
 
 
 def table(report: Report) -> Table:
@@ -26,6 +30,7 @@ def table(report: Report) -> Table:
     _closed(shown, report)
     _open(shown, report)
     _held(shown, report.logs)
+    _handshakes(shown, report.logs)
     _replay(shown, report.logs)
     return shown
 
@@ -129,6 +134,25 @@ def _held(shown: Table, logs: Sequence[LogFigures]) -> None:
 
 def _held_of(held: Sequence[object]) -> str:
     return "  ".join(f"{run.connected:,} of {run.connections:,}" for run in held)  # type: ignore[attr-defined]
+
+
+def _handshakes(shown: Table, logs: Sequence[LogFigures]) -> None:
+    kinds = dict.fromkeys(run.kind for log in logs for run in log.handshakes)
+    if kinds:
+        shown.add_section()
+    for kind in kinds:
+
+        def of(log: LogFigures, kind: str = kind) -> list[Handshakes]:
+            return [run for run in log.handshakes if run.kind == kind]
+
+        cells = [
+            f"{_judged([run.per_s for run in of(log)], HANDSHAKES[kind], operator.ge, '≥', 0, 1)}, "
+            f"{middle([run.cpu_us for run in of(log)]):,.0f} µs"
+            if of(log)
+            else ""
+            for log in logs
+        ]
+        shown.add_row(f"[bold]handshakes/s[/bold], CPU each: {kind}", *cells, "")
 
 
 def _replay(shown: Table, logs: Sequence[LogFigures]) -> None:

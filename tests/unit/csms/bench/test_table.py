@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from csms.bench.figures import Closed, Held, LogFigures, Open, Replay, Report, RoundTrip, middle
-from csms.bench.table import table
+from csms.bench.figures import Closed, Handshakes, Held, LogFigures, Open, Replay, Report, RoundTrip, middle
+from csms.bench.handshakes import KINDS
+from csms.bench.table import HANDSHAKES, table
 
 CLOSED = Closed(
     calls_per_s=7500.0,
@@ -63,6 +64,19 @@ def test_both_logs_connections_replay_and_limits_have_their_place() -> None:
     assert text.count("40.0 ≤ 64") == 3
     assert text.count("30,000 ≥ 25,000") == 3
     assert "Kafka round trip 20,000" in text
+
+
+def test_handshakes_are_judged_by_what_is_promised_of_their_kind() -> None:
+    def figures(name: str, *rates: tuple[str, float]) -> LogFigures:
+        runs = [Handshakes(kind=kind, per_s=per_s, cpu_us=1500.0, errors=0) for kind, per_s in rates]
+        return LogFigures(name, handshakes=runs)
+
+    text = shown(Report("m", [figures("embedded", *((kind, 250.0) for kind in KINDS)), figures("Kafka")]))
+    for kind, promised in HANDSHAKES.items():
+        assert f"{kind}" in text
+        assert f"250 ≥ {promised:.0f}, 1,500 µs" in text
+    assert list(KINDS) == list(HANDSHAKES)
+    assert "handshakes" not in shown(Report("m", [figures("embedded")]))
 
 
 def test_a_report_is_plain_data() -> None:
