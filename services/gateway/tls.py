@@ -6,9 +6,11 @@ change; connections keep the one that they began with.
 """
 
 import _ssl
+import asyncio
+import signal
 import ssl
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -149,6 +151,26 @@ class Tls:
                 break
             path.append(above)
         return path
+
+
+def look_on_hangup(loop: asyncio.AbstractEventLoop, tls: Tls) -> Callable[[], None]:
+    """Have SIGHUP make it look; call what is returned to undo that.
+
+    Only where the signal would do nothing but kill: a process at a terminal has to end when that is closed.
+    """
+    at_terminal = sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+    hangup: int | None = getattr(signal, "SIGHUP", None)
+    if hangup is None or at_terminal or signal.getsignal(hangup) is not signal.SIG_DFL:
+        return lambda: None
+    try:
+        loop.add_signal_handler(hangup, tls.look)
+    except (NotImplementedError, RuntimeError, ValueError):  # not in the main thread
+        return lambda: None
+
+    def undo() -> None:
+        loop.remove_signal_handler(hangup)
+
+    return undo
 
 
 class Loaded:

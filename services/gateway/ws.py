@@ -8,7 +8,7 @@ pings to silent sockets, limits on everything a stranger may send.
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol, cast
@@ -27,7 +27,7 @@ from services.gateway.domain.admission import BadIdentity, Knock, basic_of, choo
 from services.gateway.door import Refused, source_of
 from services.gateway.gateway import Gateway
 from services.gateway.session import ABNORMAL, Session
-from services.gateway.tls import Tls
+from services.gateway.tls import Tls, look_on_hangup
 from services.gateway.tls_socket import TlsSocket
 
 PROTOCOL_ERROR: Final = 1002
@@ -110,6 +110,7 @@ class WsListener:
         )
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._undo_hangup: Callable[[], None] = lambda: None
 
     @property
     def port(self) -> int:
@@ -133,6 +134,7 @@ class WsListener:
         self._tasks = [asyncio.create_task(self._sweep(loop))]
         if tls is not None:
             self._tasks.append(asyncio.create_task(self._watch(tls)))
+            self._undo_hangup = look_on_hangup(loop, tls)
         log.info("listening for stations", host=s.host, port=self.port, tls=tls is not None)
 
     async def stop(self) -> None:
@@ -143,6 +145,7 @@ class WsListener:
     async def close(self) -> None:
         """Wait at most `close_timeout_s` for the sockets to close, then cut them."""
         await self.stop()
+        self._undo_hangup()
         for task in self._tasks:
             task.cancel()
         for early in list(self.shaking):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -390,6 +391,19 @@ async def test_files_that_cannot_be_used_change_nothing(tmp_path: Path) -> None:
                 (tmp_path / path).write_bytes(was)
             place.tls.look()
         assert await place.status() == 101
+
+
+async def test_a_hangup_makes_it_look_at_once_and_ends_nothing(tmp_path: Path) -> None:
+    async with served(tmp_path) as place:
+        await place.rig.register("CS1", security_profile=2)
+        before = place.tls.context()
+        async with place.station() as station:
+            (tmp_path / "cas" / "new.pem").write_bytes(STRANGER.pem)
+            assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
+            os.kill(os.getpid(), signal.SIGHUP)
+            await place.rig.until(lambda: place.tls.context() is not before)
+            assert (await talk(station, call("1")))[0] == 3
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
 
 def test_at_the_start_they_are_an_error_that_names_the_file(tmp_path: Path) -> None:
