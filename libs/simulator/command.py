@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .api import ApiError, CsmsApi
@@ -126,7 +127,7 @@ async def run(
                 passwords = await csms.register_stations(config.station_ids(), evses, password, profile)
                 await csms.register_tokens(id_tokens)
             except ApiError as error:
-                console.print(f"[red]cannot prepare the CSMS:[/red] {error}")
+                console.print(f"[red]cannot prepare the CSMS:[/red] {escape(str(error))}", soft_wrap=True)
                 return Outcome(_summary(Fleet(config), 0.0, 0, []), NOT_STARTED)
             config = dataclasses.replace(config, passwords=passwords)
             return await _play(config, file, duration_s, drain_s, console, csms)
@@ -159,6 +160,9 @@ async def _play(
     summary = _summary(fleet, seconds, checked, broken)
     show(summary, console)
     if not fleet.stats.answered:
+        console.print(
+            f"[red]No station was ever answered at {escape(config.url)}:[/red] is a CSMS there?", soft_wrap=True
+        )
         return Outcome(summary, NOT_STARTED)
     return Outcome(summary, BROKEN if summary.broken else KEPT)
 
@@ -201,11 +205,11 @@ def show(summary: Summary, console: Console) -> None:
                 text = ", ".join(f"{k} {v}" for k, v in sorted(value.items())) or "none"
             case _:
                 text = str(value)
-        table.add_row(name.replace("_", " "), text)
+        table.add_row(name.replace("_", " "), escape(text))
     console.print(table)
     for line in summary.broken:
-        console.print(f"[red]broken:[/red] {line}", highlight=False, soft_wrap=True)
-    if not summary.broken:
+        console.print(f"[red]broken:[/red] {escape(line)}", highlight=False, soft_wrap=True)
+    if not summary.broken and summary.calls:
         console.print("[green]All promises were kept.[/green]")
 
 

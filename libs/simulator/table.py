@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from .fleet import Fleet
 
@@ -38,7 +39,9 @@ class View:
         return "  ".join(f"{name} {value}" for name, value in self._figures())
 
     def table(self) -> Table:
-        table = Table(title=f"{self._fleet.config.stations} stations at {self._fleet.config.url}", show_header=False)
+        table = Table(
+            title=Text(f"{self._fleet.config.stations} stations at {self._fleet.config.url}"), show_header=False
+        )
         table.add_column(style="dim")
         table.add_column(justify="right")
         for name, value in self._figures():
