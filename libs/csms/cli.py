@@ -9,10 +9,13 @@ from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
 
 from csms import houses
 from csms.garbage import collect_garbage_seldom
-from csms.runtime import check_port, open_process, read_settings, stop_on_signals
+from csms.running import Addresses, running
+from csms.runtime import check_port, database_at, database_elsewhere, open_process, read_settings, stop_on_signals
 from csms.tools import frames as frames_tool
 from csms.tools import parked as parked_tool
 from csms.tools.access import Access, access
@@ -43,6 +46,7 @@ EXPECTED = (OperatorError, Unavailable)
 def _run(work: Callable[[BaseServiceSettings], Awaitable[T]]) -> T:
     """Run a command; what a person can mend is said in one line, without a traceback."""
     collect_garbage_seldom()
+    settings: BaseServiceSettings | None = None
     try:
         settings = read_settings()
         if sys.platform != "win32":
@@ -52,10 +56,23 @@ def _run(work: Callable[[BaseServiceSettings], Awaitable[T]]) -> T:
                 return runner.run(_plain(work, settings))
         return asyncio.run(_plain(work, settings))
     except EXPECTED as error:
-        errors.print(f"[red]csms:[/red] {error}", soft_wrap=True)
+        errors.print(f"[red]csms:[/red] {escape(str(error))}", soft_wrap=True)
+    except OSError as error:
+        if settings is None or not _within(error.filename, settings.data):
+            raise
+        errors.print(
+            f"[red]csms:[/red] {escape(str(error.filename))}: {error.strerror}. All data of the system is in CSMS_DATA "
+            f"({escape(str(settings.data))}): make it writable, or name another directory",
+            soft_wrap=True,
+        )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     raise typer.Exit(1)
+
+
+def _within(path: object, data: Path) -> bool:
+    """Also a parent of the directory, which could not be made in it."""
+    return isinstance(path, str) and (data.is_relative_to(path) or Path(path).is_relative_to(data))
 
 
 async def _plain(work: Callable[[BaseServiceSettings], Awaitable[T]], settings: BaseServiceSettings) -> T:
@@ -66,7 +83,7 @@ async def _plain(work: Callable[[BaseServiceSettings], Awaitable[T]], settings: 
         inner: BaseException = group
         while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
             inner = inner.exceptions[0]
-        if isinstance(inner, EXPECTED):
+        if isinstance(inner, (*EXPECTED, OSError)):
             raise inner from None
         raise
 
@@ -123,43 +140,57 @@ def simulate(
     register: Annotated[bool, typer.Option(help="Register first, with the key of the system on this machine")] = False,
 ) -> None:
     """Play stations against a CSMS, and say whether it kept its promises."""
-    settings = read_settings()
-    if register:
-        api = api or f"http://127.0.0.1:{settings.http_port}"
-        key = key or _own_key(settings)
-    elif api is None:
-        key = None
-    chosen = [fault for fault in faults.split(",") if fault]
-    try:
-        outcome = asyncio.run(
-            simulator.run(
-                url=url or _own_url(profile),
-                profile=profile,
-                ca_file=ca_file,
-                certificates=certificates,
-                stations=stations,
-                seed=seed,
-                faults=chosen,
-                password=password,
-                duration_s=duration,
-                speed=speed,
-                tokens=token or (),
-                evses=evses,
-                prefix=prefix,
-                journal=journal,
-                api=api,
-                key=key,
-                console=console,
-            )
+
+    async def play(settings: BaseServiceSettings) -> simulator.Outcome:
+        here = running(settings.data)
+        own_api, own_key = (api, key) if api else (None, None)
+        if register:
+            own_api, own_key = api or _own_api(settings, here), key or _own_key(settings)
+        return await simulator.run(
+            url=url or _own_url(here, profile),
+            profile=profile,
+            ca_file=ca_file,
+            certificates=certificates,
+            stations=stations,
+            seed=seed,
+            faults=[fault for fault in faults.split(",") if fault],
+            password=password,
+            duration_s=duration,
+            speed=speed,
+            tokens=token or (),
+            evses=evses,
+            prefix=prefix,
+            journal=journal,
+            api=own_api,
+            key=own_key,
+            console=console,
         )
+
+    try:
+        outcome = _run(play)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     raise typer.Exit(outcome.exit_code)
 
 
-def _own_url(profile: int) -> str:
+def _own_url(here: Addresses | None, profile: int) -> str:
+    """Of the system on this machine; where none is known to run, as the settings say."""
     ports = read(GatewaySettings)
-    return f"ws://127.0.0.1:{ports.ocpp_port}/ocpp" if profile == 1 else f"wss://localhost:{ports.ocpp_tls_port}/ocpp"
+    if profile == 1:
+        return here.stations if here else f"ws://127.0.0.1:{ports.ocpp_port}/ocpp"
+    if here and here.tls:
+        return here.tls.replace("//127.0.0.1:", "//localhost:")
+    return f"wss://localhost:{ports.ocpp_tls_port}/ocpp"
+
+
+def _own_api(settings: BaseServiceSettings, here: Addresses | None) -> str:
+    """Never a guess: what listens there is sent the administrator's key."""
+    if here is None:
+        raise OperatorError(
+            f"no system runs on {settings.data}: start one (csms up), set CSMS_DATA to the directory of the one that "
+            "runs, or give --api and --key"
+        )
+    return here.api
 
 
 def _own_key(settings: BaseServiceSettings) -> str:
@@ -167,14 +198,30 @@ def _own_key(settings: BaseServiceSettings) -> str:
     try:
         return path.read_text(encoding="ascii").strip()
     except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}; start the system first, or give --api and --key") from None
+        raise OperatorError(f"{path}: {error.strerror}; start the system first, or give --api and --key") from None
+
+
+@app.command()
+def where() -> None:
+    """Where this system keeps its data: what to back up, and what to remove to begin again."""
+
+    async def show(settings: BaseServiceSettings) -> None:
+        here, place = running(settings.data), settings.data
+        console.print(Text(f"data        {place}{'' if place.exists() else ' (not made yet)'}"), soft_wrap=True)
+        if settings.database_url is not None:
+            console.print(Text(f"PostgreSQL  {database_at(settings, settings.database_url.get_secret_value())}"))
+        else:
+            console.print(Text(f"PostgreSQL  {database_elsewhere(settings) or place / 'postgres'}"), soft_wrap=True)
+        console.print(Text(f"running     {here.api if here else 'no'}"), soft_wrap=True)
+
+    _run(show)
 
 
 @app.command()
 def frames(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes")] = False,
     station: Annotated[str | None, typer.Option(help="Of one station")] = None,
-    last: Annotated[int, typer.Option(min=0, help="Newest records of each partition to begin with")] = 20,
+    last: Annotated[int, typer.Option(min=0, help="The newest frames to begin with")] = 20,
 ) -> None:
     """Frames as they pass, both directions, readable and redacted."""
 

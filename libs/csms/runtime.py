@@ -7,6 +7,8 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
@@ -19,7 +21,7 @@ from csms.administrator import put_in_force
 from csms.watchdog import watchdog
 from ocppcore import telemetry, topics
 from ocppcore.clock import system_clock
-from ocppcore.embedded import EmbeddedPostgres
+from ocppcore.embedded import EmbeddedPostgres, home_of
 from ocppcore.engine.loop import Engine
 from ocppcore.host import Environment, Hosted
 from ocppcore.http import oidc
@@ -38,6 +40,8 @@ from services.gateway.settings import Settings as GatewaySettings
 
 logger = structlog.get_logger(__name__)
 STOP_WITHIN_S = 20.0
+TELL_AFTER_S = 3.0
+TELL_AGAIN_S = 30.0
 HTTP_DRAIN_S = 5
 
 
@@ -62,13 +66,58 @@ async def open_log(settings: BaseServiceSettings, dsn: str) -> AsyncIterator[Log
         log = kafka = KafkaLog(settings.kafka_bootstrap_servers, settings.namespace)
         declared = kafka.declare(counts, compacted=topics.COMPACTED, retention_days=settings.retention_days)
     else:
-        log = await PostgresLog.open(dsn, settings.namespace, retention_days=settings.retention_days)
+        async with telling(database_at(settings, dsn)):
+            log = await PostgresLog.open(dsn, settings.namespace, retention_days=settings.retention_days)
         declared = log.declare(counts, compacted=topics.COMPACTED)
     try:
-        await declared
+        async with telling(_log_at(settings, dsn)):
+            await declared
         yield log
     finally:
         await log.close()
+
+
+@asynccontextmanager
+async def telling(what: str) -> AsyncIterator[None]:
+    """Say what is waited for, where the block takes longer than a person waits in silence, and again now and then."""
+
+    async def tell() -> None:
+        await asyncio.sleep(TELL_AFTER_S)
+        while True:
+            logger.warning(f"waiting for {what}")
+            await asyncio.sleep(TELL_AGAIN_S)
+
+    teller = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        teller.cancel()
+
+
+def _log_at(settings: BaseServiceSettings, dsn: str) -> str:
+    if settings.log == "kafka":
+        return f"Kafka at {settings.kafka_bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS)"
+    return database_at(settings, dsn)
+
+
+def database_at(settings: BaseServiceSettings, dsn: str) -> str:
+    """The database in words, without its password."""
+    if settings.database_url is None:
+        return f"the database in {settings.data}"
+    try:
+        parts = urlsplit(dsn)
+        place = f"{parts.hostname or 'a socket'}:{parts.port or 5432}{parts.path}"
+    except ValueError:
+        place = "an address that cannot be read"
+    return f"the database at {place} (DATABASE_URL)"
+
+
+def database_elsewhere(settings: BaseServiceSettings) -> Path | None:
+    """The folder of the embedded PostgreSQL's files where they are not in `CSMS_DATA`: as root they may be."""
+    if settings.database_url is not None:
+        return None
+    home = home_of(settings.data / "postgres")
+    return None if home.is_relative_to(settings.data) else home
 
 
 async def check_keys(log: Log, held: Keys) -> None:

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args
 
 from platformdirs import user_data_path
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError
@@ -334,19 +334,32 @@ def keys(settings: BaseServiceSettings, *, make: bool) -> Keys:
     return Keys(one("pseudonym", settings.pseudonym_key), one("password", settings.password_key))
 
 
+_UNSEEN: Final = "admin.key.unseen"
+"""Beside the key until it was shown: a first start may fail before it can greet."""
+
+
 class AdminKey(NamedTuple):
-    """The administrator's API key; `made`: just now, so print it once."""
+    """The administrator's API key; `unseen`: nobody was shown it, so print it, and say so with `admin_key_shown`."""
 
     key: SecretStr
-    made: bool
+    unseen: bool
 
 
 def admin_key(settings: BaseServiceSettings) -> AdminKey:
     """The administrator's API key as set, or the one in `CSMS_DATA/admin.key`, made if there is none."""
     if settings.admin_key is not None:
-        return AdminKey(settings.admin_key, made=False)
-    text, made = _kept_secret(settings.data / "admin.key")
-    return AdminKey(SecretStr(text), made)
+        return AdminKey(settings.admin_key, unseen=False)
+    path, unseen = settings.data / "admin.key", settings.data / _UNSEEN
+    if not path.exists():
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        unseen.touch(mode=0o600)
+    text, _ = _kept_secret(path)
+    return AdminKey(SecretStr(text), unseen.exists())
+
+
+def admin_key_shown(settings: BaseServiceSettings) -> None:
+    """The key was printed: it is not printed again."""
+    (settings.data / _UNSEEN).unlink(missing_ok=True)
 
 
 def _kept_secret(path: Path) -> tuple[str, bool]:

@@ -12,7 +12,8 @@ the wheel, the binaries are copied there too.
 The server listens on a Unix socket in a folder that only its user and root may enter, and asks for a password.
 """
 
+from ocppcore.embedded.cluster import home_of
 from ocppcore.embedded.errors import DirectoryInUse, EmbeddedPostgresError
 from ocppcore.embedded.server import EmbeddedPostgres, running_dsn
 
-__all__ = ["DirectoryInUse", "EmbeddedPostgres", "EmbeddedPostgresError", "running_dsn"]
+__all__ = ["DirectoryInUse", "EmbeddedPostgres", "EmbeddedPostgresError", "home_of", "running_dsn"]
