@@ -29,7 +29,8 @@ def find_java() -> str:
     java = str(Path(home, "bin", "java")) if home else shutil.which("java")
     if java is None or not Path(java).exists():
         raise BrokerUnavailable(f"Kafka needs Java {JAVA_VERSION_MIN} or newer (or Docker), and there is none")
-    asked = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False)
+    asking = [java, "-XX:-UsePerfData", "-version"]  # without it every call leaves a directory in /tmp
+    asked = subprocess.run(asking, capture_output=True, text=True, timeout=30, check=False)
     found = re.search(r'version "(\d+)', asked.stderr)
     if found is None or int(found[1]) < JAVA_VERSION_MIN:
         raise BrokerUnavailable(f"Kafka needs Java {JAVA_VERSION_MIN} or newer, {java} is {asked.stderr.strip()}")
