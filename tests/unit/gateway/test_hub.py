@@ -6,13 +6,15 @@ import json
 import pytest
 
 from ocppcore import topics
+from ocppcore.credentials import hash_generated
 from ocppcore.envelope import ConnectionChange, Frame, OutFrame, Receipt, connection_record, outbound_record
 from ocppcore.log import LogUnavailable, RecordTooLarge
 from services.gateway.domain.admission import Knock
-from services.gateway.door import Refused
+from services.gateway.domain.grants import Grant
+from services.gateway.door import Admitted, Refused
 from services.gateway.gateway import Gateway
 from services.gateway.session import Session
-from tests.unit.gateway.rig import CELLS, SEAL, Rig, Wire, admitted, playing_services, running
+from tests.unit.gateway.rig import CELLS, KEY, SEAL, Rig, Wire, admitted, playing_services, running
 from tests.unit.gateway.talk import call, result
 
 
@@ -283,6 +285,50 @@ async def test_a_change_that_admits_nobody_else_leaves_the_socket_alone():
         await rig.until(lambda: gateway.stations.find("cs1").registration == "Pending")
 
         assert wire.closed is None
+
+
+async def test_a_password_that_is_changed_by_the_csms_does_not_close_the_connection_that_is_there():
+    """A01: first both are admitted, then the next one is in force."""
+    old, new = hash_generated("old", KEY), hash_generated("new", KEY)
+    rig = Rig()
+    await rig.register("CS1", credential=old)
+    gateway = rig.gateway()
+    async with running(gateway):
+        session, wire = await enter(gateway)
+        for state in (
+            {"credential": old, "next_credential": new},
+            {"credential": new},
+            {"credential": new, "boot": "pending"},
+        ):
+            before = gateway.stations.find("cs1")
+            await rig.register("CS1", **state, serial_number=str(state))
+            await rig.until(lambda before=before: gateway.stations.find("cs1") != before)
+            assert wire.closed is None
+        assert session.grant.credential == new
+
+        await rig.register("CS1", credential=old)
+        await rig.until(lambda: wire.closed)
+        assert wire.closed == (1008, "credentials changed")
+
+
+async def test_what_closes_a_local_controller_s_door_closes_it_for_all_behind_it():
+    rig = Rig()
+    await rig.register("LC")
+    for identity in ("CS1", "CS2"):
+        await rig.register(identity, controller="LC")
+    gateway = rig.gateway()
+    async with running(gateway):
+        wires = []
+        for identity in ("CS1", "CS2"):
+            station = gateway.stations.find(identity.casefold())
+            grant = Grant("lc", 1, gateway.stations.find("lc").credential)
+            wires.append(Wire())
+            entered = await gateway.connect(Admitted(station, grant), identity, "ocpp2.0.1", wires[-1])
+            assert isinstance(entered, Session)
+        await rig.register("CS1", controller="LC", credential=hash_generated("not asked for", KEY))
+        await rig.register("LC", disabled=True)
+        await rig.until(lambda: all(wire.closed for wire in wires))
+        assert not gateway.hub._carried
 
 
 async def test_credentials_that_changed_during_the_handshake_close_it():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.gateway.domain.registration import REPORTS_MAX
-from tests.unit.gateway.talk import Talk, call, command, reply
+from services.gateway.domain.registration import REPORTS_MAX, Gate
+from tests.unit.gateway.talk import T0, Talk, call, command, reply
 
 
 def passes(talk: Talk, action: str, payload: object = None) -> bool:
@@ -166,3 +166,15 @@ def test_an_invalid_request_or_answer_asks_for_nothing(request_, response):
     talk.answered(command("c1", "GetReport", request_), response)
 
     assert not passes(talk, "NotifyReport", {"requestId": 1})
+
+
+@pytest.mark.requirement("A00.FR.429")
+def test_who_came_with_an_expired_certificate_is_pending_at_best():
+    gate = Gate("Accepted", never_accepted=True)
+    assert gate.registration == "Pending"
+
+    gate.change("Accepted")
+    assert gate.refuses_call("Heartbeat", b"{}", T0) is not None
+    assert gate.refuses_call("BootNotification", b"{}", T0) is None
+    gate.change("Rejected")
+    assert gate.registration == "Rejected"
