@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -117,7 +117,7 @@ async def test_unknown_keys_ask_the_issuer_seldom(issuer: Issuer) -> None:
         {"/keys": b'{"keys": 7}'},
         {"/keys": b" " * 300_000},
     ],
-    ids=str,
+    ids=lambda broken: str(broken)[:80],
 )
 async def test_an_issuer_that_does_not_tell_its_keys_lets_nobody_in(issuer: Issuer, broken: dict[str, bytes]) -> None:
     issuer.said.update(broken)
@@ -150,14 +150,20 @@ async def test_keys_come_over_tls_or_from_this_machine(issuer: Issuer, address: 
         assert await refused(tokens, issuer.token()) == 503
 
 
+class From(NamedTuple):
+    """Seconds from when the test runs: times in parameters would be other tests in every process."""
+
+    now: int
+
+
 @pytest.mark.parametrize(
     ("claims", "status"),
     [
-        ({"exp": time.time() - 60}, 401),
-        ({"exp": time.time() - 10}, 200),
-        ({"nbf": time.time() + 60}, 401),
-        ({"nbf": time.time() + 10}, 200),
-        ({"iat": time.time() + 60}, 401),
+        ({"exp": From(-60)}, 401),
+        ({"exp": From(-10)}, 200),
+        ({"nbf": From(60)}, 401),
+        ({"nbf": From(10)}, 200),
+        ({"iat": From(60)}, 401),
         ({"exp": None}, 401),
         ({"sub": None}, 401),
         ({"aud": None}, 401),
@@ -180,6 +186,7 @@ async def test_keys_come_over_tls_or_from_this_machine(issuer: Issuer, address: 
     ids=str,
 )
 async def test_what_a_token_must_say(issuer: Issuer, claims: dict[str, Any], status: int) -> None:
+    claims = {name: time.time() + said.now if isinstance(said, From) else said for name, said in claims.items()}
     async with taking(made(issuer)) as tokens:
         if status == 200:
             await tokens.caller(issuer.token(**claims))
