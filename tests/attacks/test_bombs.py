@@ -12,7 +12,7 @@ import pytest
 from tests.support.guarded import PASSWORD, Guarded, beat
 from tests.support.raw_ws import CLOSE, basic, deflated, frame
 
-pytest_plugins = ["tests.support.guarded_system"]
+pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
 
 GROWTH_BYTES_MAX = 64 * 1024 * 1024
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support.guarded import PASSWORD, Guarded, beat, stranger
 from tests.support.raw_ws import basic, request
 
-pytest_plugins = ["tests.support.guarded_system"]
+pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
 
 GUESSES = 600
 AT_ONCE = 100

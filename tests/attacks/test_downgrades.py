@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.guarded import PASSWORD, Guarded, stranger
 
-pytest_plugins = ["tests.support.guarded_system"]
+pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
 
 
 @pytest.mark.requirement("A00.FR.001", "A00.FR.002")

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support.guarded import PASSWORD, Guarded, beat, stranger
 
-pytest_plugins = ["tests.support.guarded_system"]
+pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
 
 STRANGERS = 200
 TAKEOVERS = 20

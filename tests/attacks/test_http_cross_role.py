@@ -11,7 +11,7 @@ from csms.houses import HOSTS
 from tests.support.closed import Closed
 from tests.support.raw_http import ask
 
-pytest_plugins = ["tests.support.kafka_broker", "tests.support.closed_system"]
+pytest_plugins = ["tests.support.kafka_broker", "tests.support.system", "tests.support.closed_system"]
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 STATION = b'{"id": "STOLEN"}'

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.closed import Closed
 
-pytest_plugins = ["tests.support.kafka_broker", "tests.support.closed_system"]
+pytest_plugins = ["tests.support.kafka_broker", "tests.support.system", "tests.support.closed_system"]
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.support.closed import Closed
 from tests.support.issuer import Issuer, Pen, pen, serving
 
-pytest_plugins = ["tests.support.kafka_broker", "tests.support.closed_system"]
+pytest_plugins = ["tests.support.kafka_broker", "tests.support.system", "tests.support.closed_system"]
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 STORM = 500

@@ -11,7 +11,7 @@ import pytest
 from tests.support.guarded import Guarded, beat, stranger
 from tests.support.raw_ws import basic, request
 
-pytest_plugins = ["tests.support.guarded_system"]
+pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
 
 NO_IDENTITIES = [
     "../../etc/passwd",

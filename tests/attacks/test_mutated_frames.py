@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection
 from ocppcore.rpc import Call, Malformed, parse
 from tests.support.guarded import Guarded
 
-pytest_plugins = ["tests.support.guarded_system"]
+pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
 
 FRAMES = 1500
 CONNECTIONS = 4

@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 from tests.support.guarded import PASSWORD, Guarded, beat, stranger
 from tests.support.raw_ws import basic, request
 
-pytest_plugins = ["tests.support.guarded_system"]
+pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
 
 REFUSAL_DELAY_S = 0.3
 ATTEMPTS = {

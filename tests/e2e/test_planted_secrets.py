@@ -25,7 +25,7 @@ from tests.support.closed import Closed
 from tests.support.issuer import pen
 from tests.support.third_party import Station, connected, eventually, getting
 
-pytest_plugins = ["tests.support.kafka_broker", "tests.support.closed_system"]
+pytest_plugins = ["tests.support.kafka_broker", "tests.support.system", "tests.support.closed_system"]
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 MAY_HOLD_ID_TOKENS = frozenset(

@@ -15,7 +15,7 @@ from tests.support.guarded import PASSWORD, Guarded, beat
 from tests.support.pki import authority
 from tests.support.third_party import eventually
 
-pytest_plugins = ["tests.support.guarded_system"]
+pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
 
 
 def s_client(guarded: Guarded, *options: str) -> subprocess.CompletedProcess[str]:
