@@ -1,6 +1,6 @@
 """The systems of `closed.py`, for the tests of a session:
 
-    pytest_plugins = ["tests.support.kafka_broker", "tests.support.closed_system"]
+    pytest_plugins = ["tests.support.kafka_broker", "tests.support.system", "tests.support.closed_system"]
 
 `closed` runs a test twice, as `csms up` and on Kafka with a process for each service; each is started once.
 """

@@ -1,4 +1,4 @@
-"""The fixture of `guarded.py`: `pytest_plugins = ["tests.support.guarded_system"]`."""
+"""The fixture of `guarded.py`: `pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
