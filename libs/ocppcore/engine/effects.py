@@ -66,7 +66,8 @@ class Effects:
             ):
                 with attempt:
                     return await effect(event)
-        except OSError as error:
-            log.error("effect failed", service=self._service.name, effect=pending.event_type, id=id_, error=repr(error))
-            return EffectResult(FAILED, {"effect": pending.event_type, "error": repr(error)})
+        except Exception as error:  # a mistake in it would come again at every start
+            said = repr(error) if isinstance(error, OSError) else type(error).__name__  # others may quote what came in
+            log.error("effect failed", service=self._service.name, effect=pending.event_type, id=id_, error=said)
+            return EffectResult(FAILED, {"effect": pending.event_type, "error": said})
         raise AssertionError("retries ended without a result")

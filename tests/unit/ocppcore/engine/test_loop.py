@@ -248,6 +248,20 @@ async def test_an_effect_is_performed_and_its_result_decided_once() -> None:
 
 
 @virtual
+async def test_an_effect_that_fails_again_and_again_is_given_up() -> None:
+    for fault in (OSError("away"), ValueError("a mistake of ours")):
+        toy = made()
+        toy.fault = fault
+        async with running(toy) as (engine, log, _):
+            await log.append([wanted("r1", "toy.look.v1", Ask())])
+            await until(lambda toy=toy: "csms.effect_failed.v1" in toy.asked(), seconds=60)
+            assert engine.failures == 0
+        async with running(toy):
+            await asyncio.sleep(30)
+            assert len(toy.performed) == 5
+
+
+@virtual
 async def test_an_effect_that_a_crash_cut_off_is_performed_again() -> None:
     toy = made()
     async with running(toy) as (_, log, _):

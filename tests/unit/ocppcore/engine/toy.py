@@ -149,10 +149,13 @@ class Toy:
     tables: MemoryTables
     clock: list[int] = field(default_factory=lambda: [START])
     performed: list[str] = field(default_factory=list)
+    fault: Exception | None = None
 
     def service(self) -> Service:
         async def effect(event: LookWanted) -> EffectResult:
             self.performed.append(event.station)
+            if self.fault is not None:
+                raise self.fault
             return EffectResult("toy.looked.v1", Found(found="it"))
 
         part = Part(
@@ -192,6 +195,9 @@ class Toy:
 
     def outbound(self) -> list[Record]:
         return [record for slot in self.cluster.partitions[topics.OUTBOUND] for record in slot]
+
+    def asked(self) -> list[str]:
+        return [r.headers["ce_type"] for p in self.cluster.partitions["device.requests"] for r in p]
 
     def events(self) -> list[str]:
         return [r.headers["ce_type"] for p in self.cluster.partitions["device.events"] for r in p]
