@@ -1,6 +1,7 @@
 """What all tests share: the requirement marker, and two rules of CI: nothing is skipped, real processes take turns."""
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "requirement(*ids): the duties of the CSMS (tests/requirements.csv) that this test proves"
     )
+    # Who starts the tests in the background has these ignored, and every process that a test starts would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
