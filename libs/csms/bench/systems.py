@@ -13,6 +13,9 @@ from csms.houses import GATEWAY
 from csms.kafka_broker import KafkaBroker
 from ocppcore.embedded import EmbeddedPostgres
 
+NAMES = {"embedded": "embedded", "kafka": "Kafka", "kafka-apart": "Kafka, a process each"}
+"""On Kafka in one process, as on the embedded log; and apart: each service in a process of its own."""
+
 
 @dataclass(frozen=True)
 class System:
@@ -65,7 +68,7 @@ async def embedded(partitions: int) -> AsyncIterator[System]:
         certificates.make(directory)
         more = {"CSMS_PARTITIONS": str(partitions), "CSMS_LOG_LEVEL": "warning", **certificates.settings(directory)}
         running = harness.embedded(directory, prefix=(), **more)
-        async with _started(System("embedded", running, {})) as system:
+        async with _started(System(NAMES["embedded"], running, {})) as system:
             yield system
 
 
@@ -83,10 +86,10 @@ async def on_kafka(partitions: int, *, apart: bool) -> AsyncIterator[System]:
         more = {"CSMS_PARTITIONS": str(partitions), "CSMS_LOG_LEVEL": "warning"}
         if apart:
             running = harness.on_kafka(directory, broker.bootstrap, postgres.dsn, replicas=None, **more)
-            system = System("Kafka, a process each", running, others)
+            system = System(NAMES["kafka-apart"], running, others)
         else:
             more |= {"CSMS_LOG": "kafka", "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap, "DATABASE_URL": postgres.dsn}
-            system = System("Kafka", harness.embedded(directory, prefix=(), **more), others)
+            system = System(NAMES["kafka"], harness.embedded(directory, prefix=(), **more), others)
         yield await stack.enter_async_context(_started(system))
 
 
