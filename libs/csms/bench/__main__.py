@@ -20,7 +20,7 @@ from csms.harness import ProcessFailed
 from csms.kafka_jars import BrokerUnavailable
 from simulator.load import LoadError
 
-QUICK = Options(runs=1, seconds=5.0, connections=500, hold_s=10.0, events=50_000)
+QUICK = Options(runs=1, seconds=5.0, connections=500, hold_s=10.0, events=50_000, transactions=100_000)
 
 
 def main(
@@ -34,6 +34,7 @@ def main(
     rate: Annotated[float | None, typer.Option(min=1, help="Calls a second of the open loop")] = None,
     connections: Annotated[int | None, typer.Option(min=0, help="Connections to hold; 0: leave out")] = None,
     events: Annotated[int | None, typer.Option(min=0, help="Events to replay; 0: leave out")] = None,
+    transactions: Annotated[int | None, typer.Option(min=0, help="Transactions to look among; 0: leave out")] = None,
     partitions: Annotated[int | None, typer.Option(min=1, max=64, help="CSMS_PARTITIONS")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write every run's figures there")] = None,
 ) -> None:
@@ -46,6 +47,7 @@ def main(
         "rate": rate,
         "connections": connections,
         "events": events,
+        "transactions": transactions,
         "partitions": partitions,
     }
     options = replace(

@@ -86,6 +86,16 @@ class Handshakes:
     errors: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """One kind of question to the list of transactions, answered over HTTP; `rows`: on the fullest page."""
+
+    what: str
+    median_ms: float
+    p99_ms: float
+    rows: int
+
+
 @dataclass
 class LogFigures:
     """All runs on one log."""
@@ -96,6 +106,8 @@ class LogFigures:
     held: list[Held] = field(default_factory=list)
     replay: list[Replay] = field(default_factory=list)
     handshakes: list[Handshakes] = field(default_factory=list)
+    transactions: int = 0
+    queries: list[Query] = field(default_factory=list)
 
 
 @dataclass

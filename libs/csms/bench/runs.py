@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from csms.bench import handshakes, limits, scenarios, systems
+from csms.bench import handshakes, limits, queries, scenarios, systems
 from csms.bench.figures import LogFigures, Report
 from csms.bench.registration import register
 from csms.bench.replay import place, produce, replay
@@ -29,6 +29,7 @@ class Options:
     connections: int = 10_000
     hold_s: float = 60.0
     events: int = 1_000_000
+    transactions: int = 10_000_000
     partitions: int = 4
 
 
@@ -79,6 +80,7 @@ async def run(options: Options, report: Report, console: Console) -> None:
                     await _replays(options, figures, system, bars)
             if log == "embedded":
                 await _replays(options, figures, None, bars)
+                await _queries(options, figures, bars)
 
 
 @asynccontextmanager
@@ -155,6 +157,18 @@ async def _handshakes(options: Options, figures: LogFigures, system: System, bar
                 found = await handshakes.measure(system, kind, options.seconds)
                 figures.handshakes.append(found)
                 come(number + 1, f"{found.per_s:,.0f}/s, {found.cpu_us:,.0f} µs")
+
+
+async def _queries(options: Options, figures: LogFigures, bars: Bars) -> None:
+    rows = options.transactions
+    if not rows:
+        return
+    async with _system("embedded", options.partitions, bars) as system:
+        with bars.bar(f"{system.name}: write {rows:,} transactions", rows) as come:
+            await queries.fill(system, "transactions", rows, come)
+        with bars.bar(f"{system.name}: lists of transactions", queries.asked_in_all(rows)) as come:
+            figures.queries += await queries.measure(system, rows, come)
+    figures.transactions = rows
 
 
 async def _round_trips(options: Options, report: Report, system: System, bars: Bars) -> None:

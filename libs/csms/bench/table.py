@@ -19,6 +19,9 @@ REQUIRED = {
 HANDSHAKES = {"password": 300.0, "TLS, password": 100.0, "TLS, certificate": 100.0}
 """The same for stations that connect in a second."""
 
+QUERY_MS = 50.0
+"""The longest that a page of the list of transactions may take."""
+
 
 def table(report: Report) -> Table:
     """One row a figure, one column a log, and the machine's limits beside them."""
@@ -32,6 +35,7 @@ def table(report: Report) -> Table:
     _held(shown, report.logs)
     _handshakes(shown, report.logs)
     _replay(shown, report.logs)
+    _queries(shown, report.logs)
     return shown
 
 
@@ -175,6 +179,25 @@ def _replay(shown: Table, logs: Sequence[LogFigures]) -> None:
         *_each(logs, lambda log: log.replay, lambda runs: f"{middle([run.hash_s for run in runs]):.1f}"),
         "",
     )
+
+
+def _queries(shown: Table, logs: Sequence[LogFigures]) -> None:
+    kinds = dict.fromkeys(query.what for log in logs for query in log.queries)
+    if kinds:
+        shown.add_section()
+        rows = max(log.transactions for log in logs)
+        shown.add_row(
+            f"[bold]a page of a list[/bold] of {rows:,} transactions: median, p99 (ms)", *("" for _ in logs), ""
+        )
+    for kind in kinds:
+        of = [[query for query in log.queries if query.what == kind] for log in logs]
+        cells = [
+            f"{_judged([one.median_ms for one in found], QUERY_MS, operator.le, '≤', 1, 1)}, {found[0].p99_ms:.1f}"
+            if found
+            else ""
+            for found in of
+        ]
+        shown.add_row(f"    {kind}", *cells, "")
 
 
 def _each(
