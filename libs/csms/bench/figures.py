@@ -37,6 +37,7 @@ class Open:
     late: int
     """CALLs that were due and not sent, or not answered."""
     errors: int
+    authorize_p99_ms: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,8 @@ class LogFigures:
     log: str
     closed: list[Closed] = field(default_factory=list)
     open: list[Open] = field(default_factory=list)
+    half: list[Open] = field(default_factory=list)
+    """At half of what the closed loop carried."""
     held: list[Held] = field(default_factory=list)
     replay: list[Replay] = field(default_factory=list)
     handshakes: list[Handshakes] = field(default_factory=list)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from csms.bench import handshakes, limits, queries, scenarios, systems
-from csms.bench.figures import LogFigures, Report
+from csms.bench.figures import LogFigures, Report, middle
 from csms.bench.registration import register
 from csms.bench.replay import place, produce, replay
 from csms.bench.systems import System
@@ -142,12 +142,14 @@ async def _loads(options: Options, figures: LogFigures, system: System, bars: Ba
             closed = await scenarios.closed_loop(system, load(options.stations, duration_s=options.seconds))
             figures.closed.append(closed)
             come(number + 1, f"{closed.calls_per_s:,.0f} calls/s, {closed.cpu_us:.0f} µs")
-    with bars.bar(f"{system.name}: open loop, {options.rate:,.0f} calls/s", options.runs) as come:
-        for number in range(options.runs):
-            config = load(options.stations, mode="open", rate=options.rate, duration_s=options.seconds)
-            figure = await scenarios.open_loop(system, config)
-            figures.open.append(figure)
-            come(number + 1, f"p50 {figure.p50_ms:.1f} ms, p99 {figure.p99_ms:.1f} ms")
+    half = max(1.0, middle([closed.calls_per_s for closed in figures.closed]) / 2)
+    for rate, into in ((options.rate, figures.open), (half, figures.half)):
+        with bars.bar(f"{system.name}: open loop, {rate:,.0f} calls/s", options.runs) as come:
+            for number in range(options.runs):
+                config = load(options.stations, mode="open", rate=rate, duration_s=options.seconds)
+                figure = await scenarios.open_loop(system, config)
+                into.append(figure)
+                come(number + 1, f"p50 {figure.p50_ms:.1f} ms, p99 {figure.p99_ms:.1f} ms")
 
 
 async def _handshakes(options: Options, figures: LogFigures, system: System, bars: Bars) -> None:

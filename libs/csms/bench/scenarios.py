@@ -65,6 +65,7 @@ async def open_loop(system: System, config: LoadConfig) -> Open:
         others_cores=_others(result, meter),
         late=result.unsent + result.unanswered,
         errors=errors_of(result),
+        authorize_p99_ms=result.by_step["Authorize"].p99 if "Authorize" in result.by_step else 0.0,
     )
 
 

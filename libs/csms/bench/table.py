@@ -19,6 +19,8 @@ REQUIRED = {
 HANDSHAKES = {"password": 300.0, "TLS, password": 100.0, "TLS, certificate": 100.0}
 """The same for stations that connect in a second."""
 
+AUTHORIZE_MS = 50.0
+"""The longest that Authorize may take, at p99, while transactions run at half of what the system carries."""
 QUERY_MS = 50.0
 """The longest that a page of the list of transactions may take."""
 
@@ -32,6 +34,7 @@ def table(report: Report) -> Table:
     shown.add_column("this machine, bare", justify="right")
     _closed(shown, report)
     _open(shown, report)
+    _half(shown, report.logs)
     _held(shown, report.logs)
     _handshakes(shown, report.logs)
     _replay(shown, report.logs)
@@ -100,6 +103,31 @@ def _open(shown: Table, report: Report) -> None:
 
 def _rest(shown: Table, report: Report, name: str, value: Callable[[Open], float], digits: int = 0) -> None:
     shown.add_row(name, *(f"{middle([value(run) for run in log.open]):.{digits}f}" for log in report.logs), "")
+
+
+def _half(shown: Table, logs: Sequence[LogFigures]) -> None:
+    if not any(log.half for log in logs):
+        return
+    shown.add_section()
+    shown.add_row(
+        "[bold]half load[/bold], open loop: calls/s",
+        *_each(logs, lambda log: log.half, lambda runs: f"{middle([run.rate for run in runs]):,.0f}"),
+        "",
+    )
+    shown.add_row(
+        "Authorize p99 (ms)",
+        *(_at_most_of([run.authorize_p99_ms for run in log.half], AUTHORIZE_MS) for log in logs),
+        "",
+    )
+    shown.add_row(
+        "all p50 / p99 (ms)",
+        *_each(
+            logs,
+            lambda log: log.half,
+            lambda runs: f"{middle([run.p50_ms for run in runs]):.1f} / {middle([run.p99_ms for run in runs]):.1f}",
+        ),
+        "",
+    )
 
 
 def _held(shown: Table, logs: Sequence[LogFigures]) -> None:
@@ -192,9 +220,7 @@ def _queries(shown: Table, logs: Sequence[LogFigures]) -> None:
     for kind in kinds:
         of = [[query for query in log.queries if query.what == kind] for log in logs]
         cells = [
-            f"{_judged([one.median_ms for one in found], QUERY_MS, operator.le, '≤', 1, 1)}, {found[0].p99_ms:.1f}"
-            if found
-            else ""
+            f"{_at_most_of([one.median_ms for one in found], QUERY_MS)}, {found[0].p99_ms:.1f}" if found else ""
             for found in of
         ]
         shown.add_row(f"    {kind}", *cells, "")
@@ -212,6 +238,10 @@ def _at_least(log: LogFigures, name: str, values: Sequence[float]) -> str:
 
 def _at_most(log: LogFigures, name: str, values: Sequence[float], digits: int = 0, unit: float = 1) -> str:
     return _judged(values, _required(log, name), lambda value, limit: value <= limit, "≤", digits, unit)
+
+
+def _at_most_of(values: Sequence[float], limit: float) -> str:
+    return _judged(values, limit, operator.le, "≤", 1, 1)
 
 
 def _required(log: LogFigures, name: str) -> float:

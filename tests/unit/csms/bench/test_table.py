@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from csms.bench.figures import Closed, Handshakes, Held, LogFigures, Open, Replay, Report, RoundTrip, middle
+from csms.bench.figures import Closed, Handshakes, Held, LogFigures, Open, Query, Replay, Report, RoundTrip, middle
 from csms.bench.handshakes import KINDS
 from csms.bench.table import HANDSHAKES, table
 
@@ -37,6 +37,19 @@ def test_the_median_of_runs_is_shown_with_what_is_required() -> None:
     assert "WebSocket echo 7,500" in text
 
 
+def test_half_load_and_long_lists_are_judged() -> None:
+    half = replace(OPEN, rate=3_750.0, authorize_p99_ms=61.5)
+    fast = Query(what="open", median_ms=4.2, p99_ms=9.0, rows=100)
+    slow = Query(what="of a station", median_ms=80.0, p99_ms=99.0, rows=100)
+    figures = LogFigures("embedded", closed=[CLOSED], half=[half], transactions=2_000, queries=[fast, slow])
+    text = shown(Report("m", [figures]))
+    assert "3,750" in text
+    assert "61.5 ≤ 50" in text
+    assert "2,000 transactions" in text
+    assert "4.2 ≤ 50, 9.0" in text
+    assert "80.0 ≤ 50, 99.0" in text
+
+
 def test_a_report_that_was_broken_off_is_shown_as_far_as_it_came() -> None:
     text = shown(Report("m", [LogFigures("embedded", closed=[CLOSED]), LogFigures("Kafka")]))
     assert "7,500" in text
@@ -57,7 +70,8 @@ def test_both_logs_connections_replay_and_limits_have_their_place() -> None:
     )
     replay = Replay(events=1000, events_per_s=30_000.0, seconds=1.0, hash_s=0.5, produce_s=1.0, cpu_us=40.0)
     logs = [
-        LogFigures(name, [CLOSED], [OPEN], [held], [replay]) for name in ("embedded", "Kafka", "Kafka, a process each")
+        LogFigures(name, [CLOSED], [OPEN], held=[held], replay=[replay])
+        for name in ("embedded", "Kafka", "Kafka, a process each")
     ]
     text = shown(Report("m", logs, kafka=[RoundTrip(records_per_s=20_000.0, cpu_us=50.0, p50_ms=2.0, p99_ms=9.0)]))
     assert text.count("9 of 10") == 3
