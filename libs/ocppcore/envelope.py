@@ -18,6 +18,7 @@ from ocppcore.log import NewRecord, Record
 
 FRAME = "ocpp.frame.v1"
 RECEIPT = "ocpp.receipt.v1"
+REFUSAL = "ocpp.refusal.v1"
 OUTBOUND = "ocpp.outbound.v1"
 CONNECTION = "ocpp.connection.v1"
 GATEWAY = "ocpp.gateway.v1"
@@ -117,6 +118,22 @@ class ConnectionChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     credential: AdmittedBy = ""
     certificate_name: str = ""
     certificate_expired: bool = False
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A handshake of a registered station that a gateway refused: the device service reads it among its frames.
+
+    `cause`: the word that the gateway counts it under; `address`: who asked; `secure`: over TLS. `more`: so many of
+    this station were refused since the record before and have none of their own (the gateway bounds them).
+    """
+
+    identity: str
+    slot: int
+    at: int
+    cause: str
+    address: str = ""
+    secure: bool = False
+    more: int = 0
 
 
 class GatewayLease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -226,22 +243,21 @@ def receipt_record(receipt: Receipt, service: str, partitions: int) -> NewRecord
     )
 
 
-def parse_frame(record: Record) -> Frame | Receipt:
+def refusal_record(refusal: Refusal, number: int, partitions: int) -> NewRecord:
+    """The record of a refused handshake, on the device service's frames topic. `number` tells a gateway's own apart."""
+    key = topics.normalise(refusal.identity)
+    id_ = f"{key}/{refusal.slot}/{refusal.at}/{number}/refused"
+    headers = ce_headers(id_, REFUSAL, f"/gateway/{refusal.slot}", refusal.identity, refusal.at)
+    partition = topics.partition_of(key, partitions)
+    return NewRecord(topics.frames("device"), partition, key, msgspec.json.encode(refusal), headers)
+
+
+def parse_frame(record: Record) -> Frame | Receipt | Refusal:
     """A record of a frames topic; BadRecord if it is none."""
     h = record.headers
     try:
-        if h["ce_type"] == RECEIPT:
-            return Receipt(
-                record.key,
-                int(h["slot"]),
-                int(h["epoch"]),
-                from_rfc3339(h["ce_time"]),
-                h["command_id"],
-                h["action"],
-                h["what"],  # type: ignore[arg-type]
-                record.value.decode(),
-                h.get("traceparent", ""),
-            )
+        if h["ce_type"] != FRAME:
+            return _parse_note(record)
         _, epoch, n = h["ce_id"].rsplit("/", 2)
         _, _, slot, claim = h["ce_source"].split("/")
         return Frame(
@@ -262,6 +278,26 @@ def parse_frame(record: Record) -> Frame | Receipt:
         )
     except (KeyError, ValueError) as error:
         raise BadRecord(f"{record.topic}/{record.partition}/{record.position}: {error!r}") from error
+
+
+def _parse_note(record: Record) -> Receipt | Refusal:
+    """What a gateway says of itself among the frames."""
+    h = record.headers
+    if h["ce_type"] == REFUSAL:
+        return parse_json(record, Refusal)
+    if h["ce_type"] != RECEIPT:
+        raise ValueError(f"{h['ce_type']} is no type of this topic")
+    return Receipt(
+        record.key,
+        int(h["slot"]),
+        int(h["epoch"]),
+        from_rfc3339(h["ce_time"]),
+        h["command_id"],
+        h["action"],
+        h["what"],  # type: ignore[arg-type]
+        record.value.decode(),
+        h.get("traceparent", ""),
+    )
 
 
 def outbound_record(out: OutFrame, service: str, at: int) -> NewRecord:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
-from ocppcore.envelope import AdmittedBy, Asked, Frame, OutFrame, Receipt, Registration
+from ocppcore.envelope import AdmittedBy, Asked, Frame, OutFrame, Receipt, Refusal, Registration
 from ocppcore.log import NewRecord
 from ocppcore.rpc import CallError, CallResult, Malformed
 from ocppcore.store import Delete, Table, Upsert
@@ -240,6 +240,14 @@ class AnswerHandler:
     needs: Callable[[str], Sequence[Need]] = no_needs
 
 
+@dataclass(frozen=True)
+class RefusalHandler:
+    """A gateway refused a handshake of a station; `needs` gets the station."""
+
+    handle: Callable[[Refusal, View, Context], Outcome]
+    needs: Callable[[str], Sequence[Need]] = no_needs
+
+
 class Follow(NamedTuple):
     """Of an event, for `derive`: its id (stable for ever), and the number of partitions of cell-spread topics."""
 
@@ -299,6 +307,7 @@ class Part:
     timers: Sequence[TimerHandler] = ()
     connections: Sequence[ConnectionHandler] = ()
     answers: AnswerHandler | None = None
+    refusals: RefusalHandler | None = None
     folds: Sequence[Fold[Any]] = ()
     aggregates: Sequence[type[Aggregate]] = ()
     tables: Sequence[Table] = ()
@@ -318,6 +327,7 @@ class Service:
     timers: Mapping[str, TimerHandler]
     connections: Sequence[ConnectionHandler]
     answers: AnswerHandler | None
+    refusals: RefusalHandler | None
     folds: Mapping[type[Event], Fold[Any]]
     events: Mapping[str, type[Event]]
     aggregates: Mapping[str, type[Aggregate]]
@@ -347,6 +357,9 @@ def assemble(name: str, parts: Sequence[Part]) -> Service:
     answers = [part.answers for part in parts if part.answers]
     if len(answers) > 1:
         raise ValueError("two parts want the stations' answers")
+    refusals = [part.refusals for part in parts if part.refusals]
+    if len(refusals) > 1:
+        raise ValueError("two parts want the refused handshakes")
     folds = _index(((fold.event, fold) for part in parts for fold in part.folds), "fold")
     kinds: list[type[Aggregate]] = [Connection, Operation, *(kind for part in parts for kind in part.aggregates)]
     events = _index(((event.TYPE, event) for event in folds), "event")
@@ -357,6 +370,7 @@ def assemble(name: str, parts: Sequence[Part]) -> Service:
         _index(((handler.name, handler) for part in parts for handler in part.timers), "timer"),
         [handler for part in parts for handler in part.connections],
         answers[0] if answers else None,
+        refusals[0] if refusals else None,
         folds,
         events,
         _index(((kind.KIND, kind) for kind in kinds), "kind"),

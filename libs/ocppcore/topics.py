@@ -42,10 +42,11 @@ class Topic:
 
 
 def _frames(service: str) -> Topic:
+    refusals = "; handshakes of registered stations that were refused" if service == "device" else ""
     return Topic(
         f"ocpp.frames.{service}",
         "station id",
-        "frames that stations sent, as received, and receipts of commands, for the actions of this service",
+        f"frames that stations sent, as received, and receipts of commands, for the actions of this service{refusals}",
         ("gateway",),
         (service,),
         retention="frames",

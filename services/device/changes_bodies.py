@@ -71,7 +71,11 @@ class ChangeShown(BaseModel):
 
 
 class SecurityEventShown(BaseModel):
-    """`critical` by the standard's list; null: the type is not on it. `number` counts the station's events."""
+    """`critical` by the standard's list; null: the type is not on it. `number` counts the station's events.
+
+    `observedBy` csms: what the CSMS saw itself, such as a handshake that it refused; `techInfo` then says why, where
+    it came from, and how many before it have no event of their own.
+    """
 
     stationId: str
     number: int
@@ -80,3 +84,4 @@ class SecurityEventShown(BaseModel):
     timestamp: str
     receivedAt: str
     techInfo: str | None
+    observedBy: Literal["station", "csms"]

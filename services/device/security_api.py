@@ -1,7 +1,7 @@
-"""HTTP API of stations' security events (A04)."""
+"""HTTP API of security events: what stations reported (A04) and what the CSMS observed (A00.FR.408)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query
 
@@ -26,12 +26,16 @@ def router(store: Store) -> APIRouter:
         station: Annotated[str | None, Query(alias="stationId", max_length=48)] = None,
         type_: Annotated[str | None, Query(alias="type", max_length=50)] = None,
         critical: Annotated[bool | None, Query(description="By the standard's list")] = None,
+        observed_by: Annotated[
+            Literal["station", "csms"] | None, Query(alias="observedBy", description="Who saw it")
+        ] = None,
     ) -> Page[SecurityEventShown]:
         """As they came, the newest first; they stay when the station is removed."""
         asked: dict[str, Value] = {
             "station": normalise(station) if station else None,
             "type": type_,
             "critical": critical,
+            "observed_by": observed_by,
         }
         rows = await store.select(
             SECURITY_EVENTS,
@@ -58,5 +62,6 @@ def _shown(row: Mapping[str, Value]) -> SecurityEventShown:
             "timestamp": to_rfc3339(cast(int, row["timestamp"])),
             "receivedAt": to_rfc3339(cast(int, row["received_at"])),
             "techInfo": row["tech_info"],
+            "observedBy": row["observed_by"],
         }
     )

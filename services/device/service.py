@@ -16,6 +16,7 @@ from ocppcore.service import (
     Outcome,
     Part,
     Put,
+    RefusalHandler,
     RequestHandler,
     Service,
     TimerHandler,
@@ -63,7 +64,12 @@ PARTS: Final = (
                 contract.RemoveStation.NAME, contract.RemoveStation, station.remove, lambda _, id_: _station(id_)
             ),
         ),
-        connections=(ConnectionHandler(station.connection, _station),),
+        refusals=RefusalHandler(security_event.refused, _station),
+        # What was seen comes first: it is told from the station's line, which the other one moves on.
+        connections=(
+            ConnectionHandler(security_event.connected, _station),
+            ConnectionHandler(station.connection, _station),
+        ),
         folds=(
             Fold(
                 contract.StationRegistered,
@@ -99,6 +105,12 @@ PARTS: Final = (
                 security_event.event_needs,
                 security_event.evolve,
                 security_event.project,
+            ),
+            Fold(
+                contract.SecurityEventObserved,
+                security_event.event_needs,
+                security_event.evolve,
+                security_event.project_observed,
             ),
             Fold(contract.FirmwareStatusReported),
             Fold(contract.PublishFirmwareStatusReported),

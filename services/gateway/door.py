@@ -6,7 +6,7 @@ away for what was registered or changed a moment before.
 
 import asyncio
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, NamedTuple
@@ -16,14 +16,14 @@ import structlog
 from ocppcore import topics
 from ocppcore.clock import Clock
 from ocppcore.credentials import BadCredential
-from ocppcore.envelope import AdmittedBy
+from ocppcore.envelope import AdmittedBy, Refusal
 from ocppcore.log import Log, TopicPartition
 from ocppcore.topics import normalise
 from services.gateway.copies import Station, StationsCopy
 from services.gateway.domain import certificates
 from services.gateway.domain.admission import Basic, Knock
 from services.gateway.domain.grants import Grant, carrier_of, profiles
-from services.gateway.domain.limiter import Limiter, Rate
+from services.gateway.domain.limiter import Limiter, PerMinute, Rate
 from services.gateway.metrics import Stats
 from services.gateway.passwords import Passwords, Suspicious, TooBusy
 
@@ -60,6 +60,7 @@ class Rules:
 
     `organizations`: whose certificates count (A00.FR.404), empty: anybody's whom a trusted authority has certified.
     `identity` and `source`: how many handshakes may fail; `remembered_max`: of how many of each that is counted.
+    `recorded_per_station` and `recorded_max`: how many refusals are recorded in a minute (A00.FR.408).
     """
 
     allow_unauthenticated: bool = False
@@ -68,6 +69,8 @@ class Rules:
     identity: Rate = PER_IDENTITY
     source: Rate = PER_SOURCE
     remembered_max: int = 20_000
+    recorded_per_station: int = 3
+    recorded_max: int = 60
 
 
 def source_of(address: str) -> str:
@@ -97,7 +100,9 @@ class Door:
         *,
         cells: int,
         catch_up_s: float,
+        record: Callable[[Refusal], bool],
     ) -> None:
+        """`record` takes a refusal to the log, and says whether it does."""
         self._log = log_
         self._stations = stations
         self._passwords = passwords
@@ -105,6 +110,8 @@ class Door:
         self._stats = stats
         self._rules = rules
         self._limiter = Limiter(rules.identity, rules.source, rules.remembered_max)
+        self._record = record
+        self._recorded = PerMinute(rules.recorded_per_station, rules.recorded_max, rules.remembered_max)
         self._partitions = [TopicPartition(topics.STATIONS, cell) for cell in range(cells)]
         self._catch_up_s = catch_up_s
         self._asking = asyncio.Lock()
@@ -177,14 +184,39 @@ class Door:
     def _failed(self, key: str, knock: Knock, refused: Refused) -> Refused:
         """Count it. Beyond the limits nobody hears any more whether it was the station or its password."""
         now, source = self._clock(), knock.source
+        self._note(key, knock, refused, now)
         if not self._limiter.failed(key, source, now):
             self._stats.refusals["over_limit"] += 1
             return UNAUTHORIZED
         self._stats.refusals[refused.cause] += 1
-        log.warning("station refused", station=key, source=source, cause=refused.cause, tls=knock.secure)
+        why = {}
+        if refused.cause == "certificate_organization" and knock.certificate is not None:
+            why["why"] = certificates.organizations_differ(knock.certificate, self._rules.organizations)
+        log.warning("station refused", station=key, source=source, cause=refused.cause, tls=knock.secure, **why)
         if self._limiter.suspects(key, source, now):
             log.warning("too many handshakes fail: the next ones are counted only", station=key, source=source)
         return refused
+
+    def _note(self, key: str, knock: Knock, refused: Refused, now: int) -> None:
+        """Have it recorded, if it was a registered station's (A00.FR.408). Strangers are in the log alone."""
+        station = self._stations.find(key)
+        if station is None:
+            return
+        more = self._recorded.takes(key, now)
+        if more is not None:
+            refusal = Refusal(
+                identity=station.identity,
+                slot=-1,
+                at=now,
+                cause=refused.cause,
+                address=knock.source,
+                secure=knock.secure,
+                more=more,
+            )
+            if self._record(refusal):
+                return
+            self._recorded.gives_back(key, more)
+        self._stats.refusals_unrecorded += 1
 
     async def _judge(
         self, key: str, station: Station | None, carrier: Station | None, knock: Knock, suspect: bool

@@ -14,7 +14,7 @@ import msgspec
 import orjson
 
 from ocppcore import topics
-from ocppcore.envelope import BadRecord, Receipt, parse_frame, parse_outbound
+from ocppcore.envelope import BadRecord, Receipt, Refusal, parse_frame, parse_outbound
 from ocppcore.log import Log, PositionLost, Reader, Record, TopicPartition
 from ocppcore.telemetry import HIDDEN, redact_text
 
@@ -133,7 +133,7 @@ def _order(item: Item) -> tuple[int, int]:
 
 
 def item_of(record: Record) -> Item | None:
-    """A record of a frames topic or of `ocpp.outbound`, as people may see it; None for one that cannot be read."""
+    """A record of a frames topic or of `ocpp.outbound`, as people may see it; None for what is no frame."""
     try:
         if record.topic == topics.OUTBOUND:
             out = parse_outbound(record)
@@ -142,6 +142,8 @@ def item_of(record: Record) -> Item | None:
         entry = parse_frame(record)
     except BadRecord:
         return None
+    if isinstance(entry, Refusal):
+        return None  # no frame: one of the device service's security events
     if isinstance(entry, Receipt):
         return Item(
             entry.received_at, "receipt", entry.what, entry.command_id, entry.action, entry.epoch, "", entry.reason

@@ -115,6 +115,7 @@ class Gateway:
             numbers.rules,
             cells=numbers.cells,
             catch_up_s=numbers.catch_up_s,
+            record=self.hub.refused,
         )
         self._slots = Slots(log_, clock, name, numbers.slots, numbers.lease_ms, chance or random.SystemRandom())
         self.hub.lease_until = lambda: self._slots.until

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
+import msgspec
 import structlog
 from cryptography.exceptions import InvalidTag
 
@@ -21,11 +22,13 @@ from ocppcore.envelope import (
     ConnectionChange,
     Frame,
     OutFrame,
+    Refusal,
     connection_record,
     frame_record,
     parse_json,
     parse_outbound,
     receipt_record,
+    refusal_record,
 )
 from ocppcore.leases import Holder
 from ocppcore.log import Log, NewRecord, Record
@@ -99,6 +102,7 @@ class Hub:
         self._opening: dict[str, _Opening] = {}
         self._carried: dict[str, dict[Session, None]] = {}
         """Sessions of other stations by the Local Controller whose credentials they carry."""
+        self._refusals = 0
         self._handled: dict[tuple[int, str], None] = {}
         self._ended = asyncio.Event()
 
@@ -219,6 +223,15 @@ class Hub:
                     await self._ended.wait()
         except TimeoutError:
             return False
+        return True
+
+    def refused(self, refusal: Refusal) -> bool:
+        """Note a handshake that was refused; False while the log is behind or no slot is held: it goes unrecorded."""
+        if self.full or self.holder is None:
+            return False
+        self._refusals += 1
+        placed = msgspec.structs.replace(refusal, slot=self.holder.slot)
+        self.appender.put(refusal_record(placed, self._refusals, self._cells))
         return True
 
     def _disconnected(self, session: Session, reason: str) -> None:

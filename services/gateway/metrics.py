@@ -31,6 +31,7 @@ class Stats:
         "receipts",
         "records",
         "refusals",
+        "refusals_unrecorded",
         "refused",
     )
 
@@ -46,6 +47,7 @@ class Stats:
         self._latency_ms = [0] * (len(LATENCY_BUCKETS_MS) + 1)
         self.handshakes: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
+        self.refusals_unrecorded = 0
         self.refused: Counter[str] = Counter()
         self.receipts: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
@@ -85,6 +87,11 @@ class StatsCollector(Collector):
             ("bytes_in", "Bytes of frames received, after inflation", stats.bytes_in),
             ("bytes_out", "Bytes of frames written, before deflation", stats.bytes_out),
             ("records", "Records appended to the log", stats.records),
+            (
+                "refusals_unrecorded",
+                "Refused handshakes of registered stations that became no security event of their own",
+                stats.refusals_unrecorded,
+            ),
             (
                 "outbound_dropped",
                 "Outbound frames for no connection or no CALL in flight",

@@ -111,6 +111,12 @@ class Settings(BaseServiceSettings):
     failures_remembered_max: int = Field(
         20_000, ge=100, description="Identities, and addresses, whose failed handshakes are counted"
     )
+    refusals_recorded_per_station: int = Field(
+        3,
+        ge=0,
+        description="Refused handshakes of a station that become security events, in a minute; more are counted",
+    )
+    refusals_recorded_max: int = Field(60, ge=0, description="The same for all stations of a gateway together")
     refusal_delay_s: float = Field(0.3, ge=0, le=10, description="A 401 is sent this long after its request")
     compression: bool = Field(True, description="Offer permessage-deflate (a CSMS shall, Part 4, section 3.3)")
     password_threads: int = Field(2, ge=1, le=32, description="Threads that check passwords which a person chose")
@@ -119,6 +125,11 @@ class Settings(BaseServiceSettings):
     scan_records_max: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
         20_000, description="Records that one request for a station's frames looks at"
     )
+
+    @property
+    def organizations(self) -> tuple[str, ...]:
+        """Those of `CSMS_OCPP_ORGANIZATIONS`, one by one."""
+        return tuple(_parts(self.ocpp_organizations, ";"))
 
 
 def numbers(settings: Settings) -> Numbers:
@@ -146,10 +157,12 @@ def numbers(settings: Settings) -> Numbers:
         rules=Rules(
             allow_unauthenticated=settings.ocpp_allow_unauthenticated,
             hide_unknown=settings.hide_unknown,
-            organizations=tuple(_parts(settings.ocpp_organizations, ";")),
+            organizations=settings.organizations,
             identity=Rate(settings.failures_per_station, settings.failures_per_station_s),
             source=Rate(settings.failures_per_source, settings.failures_per_source_s),
             remembered_max=settings.failures_remembered_max,
+            recorded_per_station=settings.refusals_recorded_per_station,
+            recorded_max=settings.refusals_recorded_max,
         ),
     )
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from ocppcore import topics
-from ocppcore.envelope import AdmittedBy, Frame, Receipt
+from ocppcore.envelope import AdmittedBy, Frame, Receipt, Refusal
 from ocppcore.log import NewRecord
 from ocppcore.rpc import CallError, CallResult, Malformed
 from ocppcore.service import (
@@ -182,6 +182,13 @@ class World:
         return self._take(
             self.service.answers.receipt(receipt, view, self.context(station=receipt.station, epoch=receipt.epoch))
         )
+
+    def refusal(self, refusal: Refusal) -> Outcome:
+        """A gateway refused a handshake of this station."""
+        assert self.service.refusals is not None
+        key = topics.normalise(refusal.identity)
+        view = self._view(self.service.refusals.needs(key))
+        return self._take(self.service.refusals.handle(refusal, view, self.context(station=key, epoch=-1)))
 
     @property
     def copies(self) -> Mapping[Lookup, tuple[bytes, int]]:

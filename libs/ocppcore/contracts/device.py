@@ -364,6 +364,24 @@ class SecurityEventReported(StationMessage, frozen=True, kw_only=True, omit_defa
     critical: bool | None = None
 
 
+class SecurityEventObserved(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """What the CSMS itself saw of a station (A00.FR.408): a handshake that failed, or with `admitted` one that passed
+    although its certificate has expired (A00.FR.429).
+
+    `type` and `critical` are as if the station had reported it; `cause` is the gateway's word. `address`: where the
+    handshake came from; `secure`: over TLS. `more`: so many refused ones before it have no event of their own.
+    """
+
+    TYPE: ClassVar[str] = "device.SecurityEventObserved.v1"
+    type: str
+    critical: bool | None
+    cause: str
+    address: str = ""
+    secure: bool = False
+    more: int = 0
+    admitted: bool = False
+
+
 class FirmwareStatusReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
     """FirmwareStatusNotification."""
 

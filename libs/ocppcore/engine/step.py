@@ -11,7 +11,16 @@ from pydantic import BaseModel, ValidationError
 
 from ocppcore import errors, rpc, topics
 from ocppcore.commands import LOST, Lost
-from ocppcore.envelope import ConnectionChange, Frame, Receipt, Request, parse_frame, parse_json, parse_request
+from ocppcore.envelope import (
+    ConnectionChange,
+    Frame,
+    Receipt,
+    Refusal,
+    Request,
+    parse_frame,
+    parse_json,
+    parse_request,
+)
 from ocppcore.log import Record
 from ocppcore.rpc import Call, CallError, CallResult, Malformed
 from ocppcore.service import (
@@ -51,7 +60,7 @@ class Work(msgspec.Struct):
     """
 
     record: Record
-    item: Frame | Receipt | ConnectionChange | Request | None
+    item: Frame | Receipt | Refusal | ConnectionChange | Request | None
     received_at: int
     station: str = ""
     parsed: Call | CallResult | CallError | Malformed | None = None
@@ -72,6 +81,8 @@ def prepare(service: Service, record: Record) -> Work:
     if record.topic == topics.requests(service.name):
         return _prepare_request(service, record)
     item = parse_frame(record)
+    if isinstance(item, Refusal):
+        return _prepare_refusal(service, record, item)
     connection: Need = (Connection, item.station)
     if isinstance(item, Receipt):
         needs = (connection, *service.answers.needs(item.station)) if service.answers else ()
@@ -135,6 +146,12 @@ def _prepare_connection(service: Service, record: Record) -> Work:
     return Work(record, change, change.at, record.key, needs=needs)
 
 
+def _prepare_refusal(service: Service, record: Record, refusal: Refusal) -> Work:
+    handler, station = service.refusals, record.key
+    needs: list[Need] = [(Connection, station), *handler.needs(station)] if handler else []
+    return Work(record, refusal if handler else None, refusal.at, station, needs=needs)
+
+
 def _prepare_request(service: Service, record: Record) -> Work:
     item = parse_request(record)
     if item.type == TICK:
@@ -185,6 +202,9 @@ def decide(service: Service, work: Work, view: View, clock: int) -> Iterator[Out
     elif isinstance(item, Receipt):
         if service.answers:
             yield service.answers.receipt(item, view, _context(work, view, clock))
+    elif isinstance(item, Refusal):
+        if service.refusals:
+            yield service.refusals.handle(item, view, _context(work, view, clock))
     else:
         yield from _decide_frame(service, work, item, view, clock)
 

@@ -1,4 +1,4 @@
-"""Security events of stations (A04): which are critical, and a row for every one that came.
+"""Security events of stations (A04) and what the CSMS saw of them itself: which are critical, a row for every one.
 
 The list is the standard's, which calls it not exhaustive: a type that is not on it is kept, and nobody says whether it
 is critical.
@@ -9,9 +9,11 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from ocppcore.contracts.device import SecurityEventReported
-from ocppcore.service import Aggregate, Need, Put, View
+from ocppcore.contracts.device import SecurityEventObserved, SecurityEventReported
+from ocppcore.envelope import Refusal
+from ocppcore.service import NOTHING, Aggregate, Context, Need, Outcome, Put, View
 from ocppcore.store import Table, Upsert
+from services.device.domain.station import station_of
 
 CRITICAL: Final[Mapping[str, bool]] = {
     "AttemptedReplayAttacks": False,
@@ -48,12 +50,16 @@ SECURITY_EVENTS: Final = Table(
         "timestamp": "bigint",
         "received_at": "bigint",
         "tech_info": "text",
+        "observed_by": "text",
     },
     key=("station", "number"),
     indexes=(("received_at",), ("type", "received_at"), ("critical", "received_at")),
 )
 """`number` counts a station's events from 1. `timestamp`: the station's; both times in ms. `critical` null: not on the
-list."""
+list. `observed_by`: station or csms."""
+
+CAUSE_CHARS_MAX: Final = 50
+ADDRESS_CHARS_MAX: Final = 64
 
 _FOLDED: Final = {name.casefold(): critical for name, critical in CRITICAL.items()}
 
@@ -75,21 +81,90 @@ def is_critical(type_: str) -> bool | None:
     return _FOLDED.get(type_.casefold())
 
 
-def event_needs(event: SecurityEventReported) -> tuple[Need, ...]:
+def refused(refusal: Refusal, view: View, context: Context) -> Outcome:
+    """A gateway refused a handshake of this station (A00.FR.408). Of one that is not registered nothing is kept."""
+    state = station_of(view, context.station).state
+    if state is None:
+        return NOTHING
+    return Outcome(
+        (
+            _observed(
+                state.id,
+                context,
+                refusal.cause[:CAUSE_CHARS_MAX],
+                address=refusal.address[:ADDRESS_CHARS_MAX],
+                secure=refusal.secure,
+                more=max(0, refusal.more),
+            ),
+        )
+    )
+
+
+def connected(view: View, context: Context) -> Outcome:
+    """A station was let in with an expired certificate, because the registry allows it (A00.FR.408, FR.429)."""
+    now, line = context.connection, station_of(view, context.station).line
+    if now is None or not (now.connected and now.certificate_expired):
+        return NOTHING
+    if line is not None and (line.epoch, line.connected) == (now.epoch, True):
+        return NOTHING
+    return Outcome((_observed(now.identity, context, "certificate_expired", secure=True, admitted=True),))
+
+
+def _observed(
+    station: str,
+    context: Context,
+    cause: str,
+    *,
+    address: str = "",
+    secure: bool = False,
+    more: int = 0,
+    admitted: bool = False,
+) -> SecurityEventObserved:
+    type_ = "InvalidChargingStationCertificate" if "certificate" in cause else "FailedToAuthenticationAtCsms"
+    return SecurityEventObserved(
+        at=context.now,
+        station=station,
+        type=type_,
+        critical=is_critical(type_),
+        cause=cause,
+        address=address,
+        secure=secure,
+        more=more,
+        admitted=admitted,
+    )
+
+
+def event_needs(event: SecurityEventReported | SecurityEventObserved) -> tuple[Need, ...]:
     return ((SecurityLog, event.subject()),)
 
 
-def evolve(event: SecurityEventReported, view: View) -> Iterable[Put]:
+def evolve(event: SecurityEventReported | SecurityEventObserved, view: View) -> Iterable[Put]:
     log = view.get(SecurityLog, event.subject())
     yield Put(event.subject(), SecurityLog(count=log.count + 1 if log else 1))
 
 
 def project(event: SecurityEventReported, view: View) -> Iterable[Upsert]:
-    log = view.get(SecurityLog, event.subject())
-    assert log is not None, f"{event.subject()} has sent no security event"
+    number = _number(event, view)
     said = msgspec.json.decode(event.payload, type=_Said)
     type_ = event.type or said.type  # the payload alone has it in events of the first release
     critical = event.critical if event.type else is_critical(type_)
     timestamp = event.timestamp or event.at
-    row = (event.subject(), log.count, event.station, type_, critical, timestamp, event.at, said.tech_info)
+    row = (event.subject(), number, event.station, type_, critical, timestamp, event.at, said.tech_info, "station")
     yield Upsert(SECURITY_EVENTS, row)
+
+
+def project_observed(event: SecurityEventObserved, view: View) -> Iterable[Upsert]:
+    words = [event.cause, "admitted" if event.admitted else "refused"]
+    if event.address:
+        words.append(f"from {event.address}")
+    words.append("over TLS" if event.secure else "without TLS")
+    info = " ".join(words) + (f", and {event.more} more before" if event.more else "")
+    number = _number(event, view)
+    who = event.subject(), number, event.station
+    yield Upsert(SECURITY_EVENTS, (*who, event.type, event.critical, event.at, event.at, info, "csms"))
+
+
+def _number(event: SecurityEventReported | SecurityEventObserved, view: View) -> int:
+    log = view.get(SecurityLog, event.subject())
+    assert log is not None, f"there is no security event of {event.subject()}"
+    return log.count

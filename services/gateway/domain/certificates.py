@@ -42,6 +42,15 @@ def refuses(certificate: ClientCertificate, identity: str, serial_number: str, t
     return None if fits else "certificate_name"
 
 
+def organizations_differ(certificate: ClientCertificate, trusted: tuple[str, ...]) -> str:
+    """Why `certificate_organization`, in words for whoever has to make the two agree."""
+    shown, wanted = " and ".join(map(repr, certificate.organizations)) or "none", " or ".join(map(repr, trusted))
+    folded = {" ".join(name.casefold().split()) for name in trusted}
+    close = any(" ".join(name.casefold().split()) in folded for name in certificate.organizations)
+    hint = ": they differ in case or spaces only" if close else ""
+    return f"the certificate's O is {shown}, CSMS_OCPP_ORGANIZATIONS has {wanted}{hint}"
+
+
 def untimely(certificate: ClientCertificate, now: int) -> str | None:
     """What its time forbids: `certificate_expired` alone may be excused; None when it is valid now."""
     if not certificate.issuers_from <= now <= certificate.issuers_until:

@@ -45,6 +45,57 @@ class Buckets:
         return min(float(self._rate.burst), tokens + max(0, now - at) * self._rate.per_s / 1000)
 
 
+class _Count:
+    """Of one key: how many were taken in which minute, and how many since the last one taken were not."""
+
+    __slots__ = ("left_out", "minute", "taken")
+
+    def __init__(self) -> None:
+        self.minute = -1
+        self.taken = 0
+        self.left_out = 0
+
+
+class PerMinute:
+    """So many of each key, and of all together, in each minute of the clock; what is beyond is counted.
+
+    Of `keys_max` keys, those that came last.
+    """
+
+    def __init__(self, each: int, together: int, keys_max: int) -> None:
+        self._each = each
+        self._together = together
+        self._keys_max = keys_max
+        self._all = _Count()
+        self._counts: OrderedDict[str, _Count] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def takes(self, key: str, now: int) -> int | None:
+        """None: it is one too many, and counted. Else how many of the key were, since the last one that was not."""
+        minute = now // 60_000
+        count = self._counts.setdefault(key, _Count())
+        self._counts.move_to_end(key)
+        if len(self._counts) > self._keys_max:
+            self._counts.popitem(last=False)
+        for one in (count, self._all):
+            if minute > one.minute:
+                one.minute, one.taken = minute, 0
+        if count.taken >= self._each or self._all.taken >= self._together:
+            count.left_out += 1
+            return None
+        count.taken += 1
+        self._all.taken += 1
+        left_out, count.left_out = count.left_out, 0
+        return left_out
+
+    def gives_back(self, key: str, left_out: int) -> None:
+        """What was taken last came to nothing: it is counted, with those that it would have told of."""
+        if (count := self._counts.get(key)) is not None:
+            count.left_out += left_out + 1
+
+
 class Limiter:
     """Both buckets of a handshake: that of the identity in its URL, that of the address it comes from."""
 

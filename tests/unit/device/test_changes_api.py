@@ -16,9 +16,11 @@ from ocppcore.envelope import (
     ConnectionChange,
     Frame,
     OutFrame,
+    Refusal,
     connection_record,
     frame_record,
     parse_outbound,
+    refusal_record,
 )
 from ocppcore.http.commands import CommandDesk, Registered
 from ocppcore.log import TopicPartition
@@ -285,7 +287,14 @@ async def test_security_events_are_listed_with_filters(api: Served, station: Sta
     assert await types(stationId="cs-2") == []
     (item,) = (await api.client.get("/security-events", params={"type": "InvalidMessages"})).json()["items"]
     assert (item["stationId"], item["timestamp"], item["techInfo"]) == ("CS-1", "2020-01-01T00:00:00.000Z", "n0")
-    first = (await api.client.get("/security-events", params={"limit": 2})).json()
+    refusal = Refusal(identity="CS-1", slot=SLOT, at=system_clock(), cause="password", address="10.0.0.1")
+    await api.log.append([refusal_record(refusal, 1, PARTITIONS)])
+    async with asyncio.timeout(5):
+        while await types(observedBy="csms") != ["FailedToAuthenticationAtCsms"]:
+            await asyncio.sleep(0.01)
+    assert len(await types(observedBy="station")) == 3
+    assert (await api.client.get("/security-events", params={"observedBy": "me"})).status_code == 422
+    first = (await api.client.get("/security-events", params={"limit": 2, "observedBy": "station"})).json()
     rest = (await api.client.get(first["next"])).json()
     assert [len(first["items"]), len(rest["items"])] == [2, 1]
 

@@ -12,6 +12,7 @@ from ocppcore import topics
 from ocppcore.clock import system_clock
 from ocppcore.contracts.device import StationState
 from ocppcore.credentials import hash_chosen, hash_generated
+from ocppcore.envelope import Refusal
 from ocppcore.log import Record, TopicPartition
 from services.gateway.copies import Station, StationsCopy
 from services.gateway.domain.admission import Basic, Knock
@@ -31,11 +32,13 @@ class House:
     """A door, and the copy behind it, which follows the log only when told to."""
 
     def __init__(self, **options) -> None:
-        self.rig = Rig()
+        self.rig = Rig(options.pop("clock", system_clock))
         self.stations = StationsCopy()
         catch_up_s = options.pop("catch_up_s", 0.05)
         passwords = Passwords(KEY, threads=1, waiting_max=10, remembered_max=10)
         self.stats = Stats()
+        self.recorded: list[Refusal] = []
+        self.log_is_behind = False
         self.door = Door(
             self.rig.log,
             self.stations,
@@ -45,7 +48,13 @@ class House:
             Rules(**options),
             cells=CELLS,
             catch_up_s=catch_up_s,
+            record=self.record,
         )
+
+    def record(self, refusal: Refusal) -> bool:
+        if not self.log_is_behind:
+            self.recorded.append(refusal)
+        return not self.log_is_behind
 
     def follow(self) -> None:
         for record in self.rig.records(topics.STATIONS):
@@ -358,6 +367,73 @@ async def test_a_flood_is_logged_once_and_then_only_counted():
 
     assert [line["event"][:16] for line in logged] == ["station refused", "station refused", "too many handsha"]
     assert all(line["source"] == "10.0.0.1" and line["station"] == "cs1" for line in logged)
+
+
+@pytest.mark.requirement("A00.FR.408")
+async def test_a_registered_station_s_refused_handshake_is_recorded_with_its_cause():
+    door = await house({"organizations": ("Operator",)}, security_profile=3)
+    await door.asks(None, source="10.0.0.1", secure=True, certificate=certificate(common_names=("CS2",)))
+    await door.asks(None, source="10.0.0.1", secure=True)
+    await door.asks(RIGHT, source="10.0.0.2")
+
+    assert [(one.identity, one.cause, one.address, one.secure) for one in door.recorded] == [
+        ("CS1", "certificate_name", "10.0.0.1", True),
+        ("CS1", "no_certificate", "10.0.0.1", True),
+        ("CS1", "security_profile", "10.0.0.2", False),
+    ]
+
+
+@pytest.mark.parametrize("hide_unknown", [False, True])
+async def test_who_is_not_registered_and_who_is_let_in_leave_no_record(hide_unknown: bool):
+    door = await house({"hide_unknown": hide_unknown})
+    await door.asks()
+    await door.asks(identity="CS2")
+
+    assert door.recorded == []
+    assert door.stats.refusals_unrecorded == 0
+
+
+async def test_a_flood_leaves_a_few_records_and_the_number_of_the_others():
+    now = NOW - NOW % 60_000
+    door = await house({"recorded_per_station": 2, "recorded_max": 3, "clock": lambda: now})
+    for _ in range(50):
+        await door.asks(Basic("CS1", "wrong"))
+    assert ([one.more for one in door.recorded], door.stats.refusals_unrecorded) == ([0, 0], 48)
+
+    now += 60_000
+    await door.asks(Basic("CS1", "wrong"))
+    assert [one.more for one in door.recorded] == [0, 0, 48]
+
+
+async def test_what_the_log_has_no_room_for_is_counted():
+    door = await house()
+    door.log_is_behind = True
+    await door.asks(None)
+    assert door.stats.refusals_unrecorded == 1
+
+    door.log_is_behind = False
+    await door.asks(None)
+    assert [one.more for one in door.recorded] == [1]
+
+
+@pytest.mark.parametrize(
+    ("shown", "why"),
+    [
+        (("Somebody",), "the certificate's O is 'Somebody', CSMS_OCPP_ORGANIZATIONS has 'Operator' or 'Partner, Inc.'"),
+        ((), "the certificate's O is none, CSMS_OCPP_ORGANIZATIONS has 'Operator' or 'Partner, Inc.'"),
+        (
+            ("OPERATOR ",),
+            "the certificate's O is 'OPERATOR ', CSMS_OCPP_ORGANIZATIONS has 'Operator' or 'Partner, Inc.': "
+            "they differ in case or spaces only",
+        ),
+    ],
+)
+async def test_the_log_says_which_organisation_was_shown_and_which_was_wanted(shown: tuple[str, ...], why: str):
+    door = await house({"organizations": ("Operator", "Partner, Inc.")}, security_profile=3)
+    with structlog.testing.capture_logs() as logged:
+        await door.asks(None, secure=True, certificate=certificate(organizations=shown))
+
+    assert [(line["cause"], line["why"]) for line in logged] == [("certificate_organization", why)]
 
 
 @pytest.mark.parametrize(

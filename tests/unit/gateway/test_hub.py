@@ -7,7 +7,16 @@ import pytest
 
 from ocppcore import topics
 from ocppcore.credentials import hash_generated
-from ocppcore.envelope import ConnectionChange, Frame, OutFrame, Receipt, connection_record, outbound_record
+from ocppcore.envelope import (
+    ConnectionChange,
+    Frame,
+    OutFrame,
+    Receipt,
+    Refusal,
+    connection_record,
+    outbound_record,
+    parse_frame,
+)
 from ocppcore.log import LogUnavailable, RecordTooLarge
 from services.gateway.domain.admission import Knock
 from services.gateway.domain.grants import Grant
@@ -201,6 +210,24 @@ async def test_a_command_frame_that_comes_again_is_sent_once():
 
         assert wire.sent == [call("c1", "Reset"), call("c2", "Reset")]
         assert receipts(rig) == [("c1", "sending"), ("c2", "sending")]
+
+
+async def test_a_refused_handshake_is_recorded_among_the_device_service_s_frames():
+    rig = Rig()
+    await rig.register("CS1")
+    gateway = rig.gateway(recorded_per_station=1)
+    async with running(gateway):
+        for _ in range(2):
+            assert (await gateway.admit("cs1", Knock(source="10.0.0.1"))).status == 401
+        await rig.until(rig.frames)
+        slot = gateway.hub.holder.slot
+    assert not gateway.hub.refused(Refusal(identity="CS1", slot=-1, at=0, cause="password")), "no slot is held"
+
+    [record] = rig.records(topics.frames("device"))
+    assert record.key == "cs1"
+    refusal = parse_frame(record)
+    assert refusal == Refusal(identity="CS1", slot=slot, at=refusal.at, cause="no_password", address="10.0.0.1")
+    assert gateway.stats.refusals_unrecorded == 1
 
 
 async def test_a_service_may_have_exactly_one_connection_closed_after_its_reply():

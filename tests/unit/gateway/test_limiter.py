@@ -1,6 +1,6 @@
 """How many handshakes may fail."""
 
-from services.gateway.domain.limiter import Buckets, Limiter, Rate
+from services.gateway.domain.limiter import Buckets, Limiter, PerMinute, Rate
 
 
 def test_a_burst_then_so_many_a_second():
@@ -47,3 +47,35 @@ def test_who_names_no_station_costs_none():
     limiter.failed("", "x", 0)
 
     assert not limiter.suspects("", "y", 0)
+
+
+def test_so_many_of_each_and_of_all_in_a_minute_and_the_next_one_tells_how_many_were_left_out():
+    records = PerMinute(2, 3, 10)
+
+    assert [records.takes("a", 59_000) for _ in range(5)] == [0, 0, None, None, None]
+    assert [records.takes("b", 59_999) for _ in range(2)] == [0, None], "all together have had three"
+    assert [records.takes("a", 60_000), records.takes("a", 60_000), records.takes("a", 60_001)] == [3, 0, None]
+    assert records.takes("b", 61_000) == 1
+
+
+def test_what_came_to_nothing_is_told_of_by_the_next_one():
+    records = PerMinute(3, 9, 10)
+    records.gives_back("a", records.takes("a", 0) or 0)
+
+    assert records.takes("a", 0) == 1
+    assert records.takes("a", 0) == 0
+
+
+def test_the_clock_that_goes_back_gives_nobody_another_minute():
+    records = PerMinute(1, 9, 10)
+
+    assert [records.takes("a", at) for at in (120_000, 0, 119_999)] == [0, None, None]
+
+
+def test_of_a_crowd_only_those_that_came_last_are_remembered():
+    records = PerMinute(1, 100, 3)
+    for key in "abcad":
+        records.takes(key, 0)
+
+    assert len(records) == 3
+    assert [records.takes(key, 0) for key in "adc"] == [None, None, None]
