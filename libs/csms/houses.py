@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+import structlog
+
 from ocppcore.host import Environment, Hosted
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Service
@@ -19,10 +21,31 @@ from services.smartcharging import service as smartcharging_service
 from services.transactions import app as transactions
 from services.transactions import service as transactions_service
 
+log = structlog.get_logger(__name__)
+
 GATEWAY = "gateway"
+
+
+def _auth(env: Environment) -> Hosted:
+    settings = read(AuthSettings)
+    warn(settings, read(GatewaySettings))
+    return auth.build(env, settings)
+
+
+def warn(settings: AuthSettings, gateway: GatewaySettings) -> None:
+    """Say where what auth has signed would not open the gateway's door (A00.FR.404), as far as this process knows."""
+    trusted = gateway.organizations
+    if settings.organization and trusted and settings.organization not in trusted:
+        log.warning(
+            "CSMS_AUTH_ORGANIZATION is none of CSMS_OCPP_ORGANIZATIONS: gateways refuse what is signed under it",
+            organization=settings.organization,
+            trusted=trusted,
+        )
+
+
 HOSTS: Mapping[str, Callable[[Environment], Hosted]] = {
     "device": lambda env: device.build(env, read(DeviceSettings)),
-    "auth": lambda env: auth.build(env, read(AuthSettings)),
+    "auth": _auth,
     "transactions": lambda env: transactions.build(env, read(AuthSettings).master_pass_group),
     "smartcharging": smartcharging.build,
 }

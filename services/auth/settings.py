@@ -21,8 +21,15 @@ def _command(text: str) -> str:
     return text
 
 
+def _organization(name: str) -> str:
+    if ";" in name:
+        raise ValueError("a semicolon stands between names in CSMS_OCPP_ORGANIZATIONS: no name has one")
+    return name.strip()
+
+
 Https = Annotated[str, AfterValidator(_https)]
 Command = Annotated[str, AfterValidator(_command)]
+Organization = Annotated[str, AfterValidator(_organization)]
 
 
 class Settings(BaseServiceSettings):
@@ -38,7 +45,7 @@ class Settings(BaseServiceSettings):
         description="Who signs certificates of stations: nobody, our own CA, an external program, or a server by EST "
         "(RFC 7030)",
     )
-    organization: str = Field(
+    organization: Organization = Field(
         "", max_length=64, description="The operator's name, O of certificates; one of `CSMS_OCPP_ORGANIZATIONS`"
     )
     certificate_days: int = Field(365, ge=1, le=700, description="How long a certificate is valid that our CA signs")
