@@ -20,6 +20,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 STATES = {"proven": "proven", "partly": "tested in part", "not_yet": "not yet", "not_applicable": "not applicable"}
 LEVELS = ("SHALL", "SHOULD", "MAY")
+SHARED = ("GEN", "P4")
 COLUMNS = ["id", "level", "duty", "state", "reason"]
 
 
@@ -35,9 +36,12 @@ class Duty:
 
     @property
     def block(self) -> str:
-        """The functional block A to P, or GEN for those of Part 4 that every block shares."""
+        """The functional block A to P, GEN for those that every block shares, or P4 for those of Part 4's text.
+
+        Part 4 numbers no requirements: P4.4.1.1.2 is the second duty of its section 4.1.1.
+        """
         prefix = self.id.partition(".")[0]
-        return prefix if prefix.isalpha() else prefix[0]
+        return prefix if prefix in SHARED else prefix[0]
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def _show(console: Console, table: Sequence[Duty], found: Sequence[Mark]) -> Non
     blocks: dict[str, Counter[str]] = defaultdict(Counter)
     for duty in table:
         blocks[duty.block][duty.state] += 1
-    for block, states in sorted(blocks.items(), key=lambda item: (item[0] != "GEN", item[0])):
+    for block, states in sorted(blocks.items(), key=lambda item: (item[0] not in SHARED, item[0])):
         view.add_row(block, *(str(states[state]) for state in STATES), str(states.total()))
     for column in view.columns[1:]:
         column.justify = "right"

@@ -135,7 +135,7 @@ HANDSHAKES = {
 }
 
 
-@pytest.mark.requirement("A00.FR.207")
+@pytest.mark.requirement("A00.FR.207", "P4.3.2.2")
 @pytest.mark.parametrize("name", HANDSHAKES)
 async def test_a_bad_handshake_is_refused_with_the_reason(system: System, name: str) -> None:
     sent, status, says = HANDSHAKES[name]
@@ -150,6 +150,7 @@ async def test_a_bad_handshake_is_refused_with_the_reason(system: System, name: 
     assert system.snapshot() == before
 
 
+@pytest.mark.requirement("P4.3.2.3")
 @pytest.mark.parametrize("offered", ["ocpp1.6", "ocpp2.1, ocpp2.0", "OCPP2.0.1", None])
 async def test_no_version_in_common_is_closed_after_the_handshake(system: System, offered: str | None) -> None:
     before = system.snapshot()
@@ -276,7 +277,7 @@ async def unchanged(system: System, before: dict[str, object]) -> None:
     assert await asyncio.to_thread(system.snapshot) == before
 
 
-@pytest.mark.requirement("GEN.FR.03")
+@pytest.mark.requirement("GEN.FR.03", "P4.4.1.7.1", "P4.4.2.3.1")
 @pytest.mark.parametrize("name", FRAMES)
 async def test_a_bad_frame_is_answered_with_its_error_and_changes_nothing(system: System, name: str) -> None:
     sent, code, message_id = FRAMES[name]

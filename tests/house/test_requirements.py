@@ -16,7 +16,9 @@ def test_table_and_tests_agree() -> None:
 
 
 def test_every_duty_of_the_csms_is_in_the_table() -> None:
-    assert len(duties(TESTS / "requirements.csv")) == 303
+    table = duties(TESTS / "requirements.csv")
+    part_4 = [duty for duty in table if duty.block == "P4"]
+    assert (len(table) - len(part_4), len(part_4)) == (303, 32)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,7 @@ def test_duties_that_have_tests_but_no_verdict_are_hinted_at() -> None:
 
 
 def test_summary_counts_every_state_and_blocks_follow_from_ids() -> None:
-    table = [DUTY, Duty("GEN.FR.01", "SHALL", "", "not_yet", "")]
-    assert summary(table) == "2 duties: 1 proven, 0 tested in part, 1 not yet, 0 not applicable"
-    assert [duty.block for duty in table] == ["E", "GEN"]
+    more = (Duty(id, "SHALL", "", "not_yet", "") for id in ("GEN.FR.01", "P4.4.1.1.2", "P01.FR.01"))
+    table = [DUTY, *more]
+    assert summary(table) == "4 duties: 1 proven, 0 tested in part, 3 not yet, 0 not applicable"
+    assert [duty.block for duty in table] == ["E", "GEN", "P4", "P"]

@@ -10,6 +10,7 @@ import random
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -262,6 +263,7 @@ def test_text_is_read_as_its_bytes(text: str) -> None:
     assert rpc.parse(text) == rpc.parse(text.encode())
 
 
+@pytest.mark.requirement("P4.4.1.2.1")
 @settings(max_examples=200, deadline=None, database=None)
 @given(
     st.text(min_size=1, max_size=36).filter(lambda text: "\0" not in text),

@@ -383,6 +383,7 @@ def test_the_oracle_itself_refuses_what_is_no_date_time(value: str) -> None:
     assert not oracle("HeartbeatResponse").is_valid({"currentTime": value})
 
 
+@pytest.mark.requirement("P4.9.1")
 def test_custom_data_is_kept_whatever_is_in_it() -> None:
     payload = b'{"customData":{"vendorId":"v","a":[1.50,{"b":null}],"big":123456789012345678901,"n":1E+999}}'
     assert encode(decode(model_of("HeartbeatRequest"), payload)) == payload

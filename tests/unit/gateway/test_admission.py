@@ -14,6 +14,7 @@ from services.gateway.domain.admission import (
 )
 
 
+@pytest.mark.requirement("P4.3.1.1.2")
 @pytest.mark.parametrize(
     ("target", "identity"),
     [
@@ -30,6 +31,7 @@ def test_the_identity_is_the_last_segment_percent_decoded(target, identity):
     assert identity_of(target, "/ocpp/") == identity
 
 
+@pytest.mark.requirement("P4.3.1.1.2")
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
@@ -92,6 +94,7 @@ def test_the_user_name_is_the_identity_in_any_case():
     assert not names_station(Basic("cs2", ""), "cs1")
 
 
+@pytest.mark.requirement("P4.3.1.2.1")
 @pytest.mark.parametrize(
     ("offered", "chosen"),
     [

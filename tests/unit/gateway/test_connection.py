@@ -40,6 +40,7 @@ def test_the_next_call_is_appended_only_after_the_one_before_is_answered():
     assert talk.entries[1].received_at == T0
 
 
+@pytest.mark.requirement("P4.4.1.1.2")
 def test_calls_of_both_directions_cross():
     talk = Talk()
     talk.told(command("c1"))
@@ -63,6 +64,7 @@ def test_a_call_that_nobody_answers_is_forgotten_and_the_station_goes_on():
     assert talk.connection.forgotten_calls == 1
 
 
+@pytest.mark.requirement("P4.4.1.4.2")
 def test_a_reply_goes_to_the_call_in_flight_and_no_other():
     talk = Talk()
     talk.says(call("1"))
@@ -94,7 +96,7 @@ def test_a_message_id_that_waits_for_its_turn_counts_as_in_flight():
 # -- what the gateway refuses itself -----------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("GEN.FR.03")
+@pytest.mark.requirement("GEN.FR.03", "P4.4.2.3.1")
 @pytest.mark.parametrize(
     ("frame", "id_", "code", "service"),
     [
@@ -170,7 +172,7 @@ def test_a_station_s_error_is_an_answer():
     assert talk.says(error("c1")) == [("device", "error", "c1", "GetVariables", "")]
 
 
-@pytest.mark.requirement("GEN.FR.01")
+@pytest.mark.requirement("GEN.FR.01", "P4.4.1.1.1")
 def test_one_command_at_a_time():
     talk = Talk()
     talk.told(command("c1"))
@@ -184,6 +186,7 @@ def test_one_command_at_a_time():
     assert talk.acks() == [("send", 2, "c2", "ClearCache")]
 
 
+@pytest.mark.requirement("P4.4.1.1.1")
 def test_a_command_without_an_answer_times_out_and_the_next_one_goes():
     talk = Talk(command_timeout_ms=30_000)
     talk.told(command("c1"))
@@ -345,6 +348,7 @@ def test_an_idle_connection_drains_at_once():
     assert Talk().drains() == [("close", 1012)]
 
 
+@pytest.mark.requirement("P4.4.2.3.4")
 def test_descriptions_are_clear():
     talk = Talk()
     talk.says(call("1", "Hertbeat"))

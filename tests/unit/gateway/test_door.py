@@ -89,7 +89,7 @@ async def test_the_right_password_opens():
     assert (await door.asks(identity="cs1")).identity == "CS1"
 
 
-@pytest.mark.requirement("A00.FR.207")
+@pytest.mark.requirement("A00.FR.207", "P4.3.1.1.3")
 @pytest.mark.parametrize("basic", [None, Basic("CS1", "wrong"), Basic("CS1", ""), Basic("CS2", PASSWORD)])
 async def test_anything_else_does_not(basic):
     assert await (await house()).asks(basic) is HTTPStatus.UNAUTHORIZED
@@ -176,7 +176,7 @@ async def test_a_certificate_has_one_common_name(names):
     assert await door.asks(secure=True, certificate=certificate(common_names=names)) is HTTPStatus.UNAUTHORIZED
 
 
-@pytest.mark.requirement("A00.FR.405")
+@pytest.mark.requirement("A00.FR.405", "P4.3.1.1.3")
 async def test_the_common_name_is_the_serial_number_where_one_is_registered():
     door = await house(security_profile=3, serial_number="SN-1")
 
@@ -225,6 +225,7 @@ async def test_both_profiles_open_during_an_upgrade_and_the_highest_that_fits_co
     assert refused is HTTPStatus.UNAUTHORIZED
 
 
+@pytest.mark.requirement("P4.6.5.1")
 async def test_a_station_behind_a_local_controller_shows_the_controller_s_credentials():
     door = House()
     await door.rig.register("LC", credential=hash_generated("of-the-controller", KEY))
@@ -243,6 +244,7 @@ async def test_a_station_behind_a_local_controller_shows_the_controller_s_creden
     assert door.stats.refusals == {"password": 2, "user_name": 1, "controller_unknown": 1}
 
 
+@pytest.mark.requirement("P4.6.5.1")
 async def test_a_local_controller_s_certificate_carries_its_stations():
     door = House()
     await door.rig.register("LC", security_profile=3, serial_number="SN-LC")
@@ -288,6 +290,7 @@ async def test_a_chosen_password_passes_while_others_guess_from_elsewhere():
     assert {await guess for guess in again} == {HTTPStatus.UNAUTHORIZED}
 
 
+@pytest.mark.requirement("P4.3.2.2")
 async def test_an_unknown_station_is_not_found_or_hidden():
     assert await (await house()).asks(identity="CS9") is HTTPStatus.NOT_FOUND
     assert await (await house({"hide_unknown": True})).asks(identity="CS9") is HTTPStatus.UNAUTHORIZED

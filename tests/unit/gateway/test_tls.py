@@ -128,7 +128,7 @@ async def test_each_of_the_four_suites_is_spoken_with_a_password(tmp_path: Path,
         assert await place.status(password="wrong", version=V1_2, suite=suite) == 401, wrong
 
 
-@pytest.mark.requirement("A00.FR.409", "A00.FR.410", "A00.FR.415", "A00.FR.416", "A00.FR.420", "A00.FR.421")
+@pytest.mark.requirement("A00.FR.409", "A00.FR.410", "A00.FR.415", "A00.FR.416", "A00.FR.420", "A00.FR.421", "P4.6.5.1")
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("kind", ["EC", "RSA"])
 async def test_each_of_the_four_suites_is_spoken_with_a_certificate_of_either_kind(
@@ -329,7 +329,7 @@ async def test_a_resumed_session_is_looked_at_like_any_other(tmp_path: Path) -> 
 # -- what changes while it runs ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("A00.FR.407")
+@pytest.mark.requirement("A00.FR.407", "A00.FR.702")
 async def test_a_list_of_revoked_certificates_counts_as_soon_as_it_is_there(tmp_path: Path) -> None:
     own, other = SUB.issue("CS1"), SUB.issue("CS1")
     async with served(tmp_path) as place:
@@ -420,6 +420,7 @@ def test_at_the_start_they_are_an_error_that_names_the_file(tmp_path: Path) -> N
             Tls(files)
 
 
+@pytest.mark.requirement("A00.FR.702")
 async def test_an_authority_of_the_csms_s_own_counts_from_its_record_on(tmp_path: Path) -> None:
     own = authority("The CSMS's own")
     station = own.issue("CS1", kind="RSA")

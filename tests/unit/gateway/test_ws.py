@@ -40,6 +40,7 @@ async def talk(socket: ClientConnection, message: bytes) -> list:
     return json.loads(await socket.recv())
 
 
+@pytest.mark.requirement("P4.3.1.1.1", "P4.3.2.1", "P4.3.3.1", "P4.3.3.2")
 @pytest.mark.parametrize("compression", [None, "deflate"])
 async def test_a_station_connects_and_is_answered(compression):
     async with served() as (rig, port), station(port, compression=compression) as socket:
@@ -52,6 +53,7 @@ async def test_a_station_connects_and_is_answered(compression):
         assert (change.identity, change.connected, change.subprotocol) == ("CS1", True, "ocpp2.0.1")
 
 
+@pytest.mark.requirement("P4.3.3.1")
 async def test_compression_is_offered_with_small_windows():
     async with served() as (_, port), raw(port) as socket:
         offer = "permessage-deflate; client_max_window_bits"
@@ -137,6 +139,7 @@ async def test_a_401_asks_for_credentials_and_takes_its_time():
         assert asyncio.get_running_loop().time() - began >= 0.2
 
 
+@pytest.mark.requirement("P4.3.2.3")
 async def test_no_version_in_common_is_101_without_the_header_then_a_close():
     async with served() as (rig, port), raw(port) as socket:
         headers = await socket.open(authorization=RIGHT, sec_websocket_protocol="ocpp1.6, ocpp2.1")
@@ -145,6 +148,18 @@ async def test_no_version_in_common_is_101_without_the_header_then_a_close():
         message = await socket.message()
         assert (message.opcode, message.close_code) == (CLOSE, 1002)
         assert rig.changes() == []
+
+
+@pytest.mark.requirement("P4.3.1.2.1")
+async def test_a_version_in_the_url_says_nothing():
+    async with served(ws={"prefix": "/ocpp1.6/"}) as (_, port):
+        path = "/ocpp1.6/CS1?version=ocpp2.1"
+        async with raw(port) as socket:
+            headers = await socket.open(path, authorization=RIGHT, sec_websocket_protocol="ocpp1.6, ocpp2.0.1")
+            assert headers["sec-websocket-protocol"] == "ocpp2.0.1"
+        async with raw(port) as socket:
+            headers = await socket.open(path, authorization=RIGHT, sec_websocket_protocol="ocpp1.6")
+            assert "sec-websocket-protocol" not in headers
 
 
 @pytest.mark.parametrize("offered", ["ocpp1.6", None])

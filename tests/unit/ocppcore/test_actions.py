@@ -20,6 +20,7 @@ def test_table_has_exactly_the_actions_of_the_standard() -> None:
     assert named == schema_names()
 
 
+@pytest.mark.requirement("P4.4.1.6.1")
 def test_every_action_is_one_row_with_its_own_name() -> None:
     assert all(name == action.name for name, action in ACTIONS.items())
     assert all(action.request == f"{action.name}Request" for action in ACTIONS.values())

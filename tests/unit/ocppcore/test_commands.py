@@ -47,6 +47,7 @@ def status(world: World, id_: str = "c1") -> str:
     return str(row(world, id_)["status"])
 
 
+@pytest.mark.requirement("P4.4.1.6.1")
 def test_asked_queued_sending_answered(world: World) -> None:
     world.connect()
     (call,) = ask(world).calls
@@ -202,6 +203,7 @@ def test_the_same_command_asked_twice_is_one(world: World) -> None:
     assert again.result is not None and again.result.body == {"commandId": "c1"}
 
 
+@pytest.mark.requirement("P4.4.1.4.1")
 def test_the_same_command_asked_again_after_its_end_is_not_sent_again(world: World) -> None:
     world.connect()
     ask(world)

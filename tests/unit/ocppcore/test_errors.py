@@ -170,7 +170,7 @@ CASES = {
 }
 
 
-@pytest.mark.requirement("GEN.FR.03")
+@pytest.mark.requirement("GEN.FR.03", "P4.4.1.7.1")
 @pytest.mark.parametrize(("action", "payload", "code", "path"), CASES.values(), ids=CASES.keys())
 def test_code_and_field_say_what_is_wrong(action: str, payload: bytes, code: ErrorCode, path: str) -> None:
     answer = errors.to_call_error("7", refusal(action, payload))
@@ -199,6 +199,7 @@ def test_at_most_ten_fields_are_named_however_many_are_wrong() -> None:
     assert len(answer.description) <= 255
 
 
+@pytest.mark.requirement("P4.4.2.3.2")
 @pytest.mark.parametrize(
     "payload",
     [

@@ -88,7 +88,7 @@ NOT_READABLE = {
 }
 
 
-@pytest.mark.requirement("GEN.FR.03")
+@pytest.mark.requirement("GEN.FR.03", "P4.4.1.2.1", "P4.4.2.3.3")
 @pytest.mark.parametrize("frame", NOT_READABLE.values(), ids=NOT_READABLE.keys())
 def test_what_cannot_be_read_is_answered_without_its_id(frame: bytes) -> None:
     found = rpc.parse(frame)
@@ -126,7 +126,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.requirement("GEN.FR.03")
+@pytest.mark.requirement("GEN.FR.03", "P4.4.1.4.2", "P4.4.4.1")
 @pytest.mark.parametrize(("frame", "code"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_no_valid_call_is_answered_under_its_id(frame: bytes, code: ErrorCode) -> None:
     found = rpc.parse(frame)
@@ -136,11 +136,56 @@ def test_what_is_no_valid_call_is_answered_under_its_id(frame: bytes, code: Erro
     assert found.message_id == "1"
 
 
+@pytest.mark.requirement("P4.4.2.3.3", "P4.4.4.1")
 def test_unknown_message_type_without_id_is_answered_too() -> None:
     found = rpc.parse(b"[6,{}]")
     assert isinstance(found, Malformed)
     assert found.reply is not None
     assert (found.reply.message_id, found.reply.code) == ("-1", ErrorCode.MESSAGE_TYPE_NOT_SUPPORTED)
+
+
+@pytest.mark.requirement("P4.4.1.3.2")
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"",
+        b",null",
+        b',"BootNotification",{"reason":7}',
+        b",[[[]]],{},1.5,false",
+        b',"Heartbeat-Signed",{"payload":"!"}',
+    ],
+)
+def test_the_payload_of_an_unknown_message_type_does_not_matter(rest: bytes) -> None:
+    found = rpc.parse(b'[7,"1"%b]' % rest)
+    assert isinstance(found, Malformed)
+    assert found.reply is not None
+    assert (found.reply.message_id, found.reply.code) == ("1", ErrorCode.MESSAGE_TYPE_NOT_SUPPORTED)
+
+
+@pytest.mark.requirement("P4.4.2.3.2")
+@pytest.mark.parametrize("frame", NOT_READABLE.values(), ids=NOT_READABLE.keys())
+def test_an_error_echoes_nothing_of_what_cannot_be_read(frame: bytes) -> None:
+    marked = frame.replace(b"Heartbeat", b"Zebra")
+    found = rpc.parse(marked)
+    assert isinstance(found, Malformed)
+    assert found.reply is not None
+    said = rpc.build_error(found.reply)
+    assert orjson.loads(said)[1] == "-1"
+    assert b"Zebra" not in said and (len(marked) < 9 or marked not in said)
+
+
+CODES = {
+    "FormatViolation", "GenericError", "InternalError", "MessageTypeNotSupported", "NotImplemented", "NotSupported",
+    "OccurrenceConstraintViolation", "PropertyConstraintViolation", "ProtocolError", "RpcFrameworkError",
+    "SecurityError", "TypeConstraintViolation",
+}  # fmt: skip
+
+
+@pytest.mark.requirement("P4.4.2.3.4")
+def test_an_error_has_five_elements_a_code_of_the_table_and_an_object() -> None:
+    assert {str(code) for code in ErrorCode} == CODES
+    for code in ErrorCode:
+        assert orjson.loads(rpc.build_error(CallError("1", code, "d" * 256))) == [4, "1", code, "d" * 255, {}]
 
 
 BAD_ANSWERS = {
@@ -223,6 +268,7 @@ def test_a_megabyte_of_malice_costs_less_than_a_second(frame: bytes) -> None:
     assert time.thread_time() - started < 1  # measured: at most 0.06 s
 
 
+@pytest.mark.requirement("P4.7.2.1", "P4.7.4.1")
 def test_signed_call_is_the_plain_call() -> None:
     inner = b'{"reason":"PowerUp", "chargingStation":{"model":"m","vendorName":"v"}}'
     frame = b'[2,"1","BootNotification-Signed",%b]' % jws(inner)
@@ -256,6 +302,7 @@ def test_signed_call_without_a_payload_inside_is_refused(wrapper: bytes) -> None
     assert (found.reply.message_id, found.reply.code) == ("1", ErrorCode.FORMAT_VIOLATION)
 
 
+@pytest.mark.requirement("P4.7.2.1")
 def test_signed_result_is_the_plain_result() -> None:
     assert rpc.parse(b'[3,"1",%b]' % jws(b'{"status":"Accepted"}')) == CallResult(
         "1", b'{"status":"Accepted"}', signed=True
@@ -271,6 +318,7 @@ def test_known_actions_in_the_right_direction_pass() -> None:
     assert rpc.judge_action(Call("1", "DataTransfer", b"{}"), receiver="station") is None
 
 
+@pytest.mark.requirement("P4.4.1.6.1")
 @pytest.mark.parametrize("name", ["Nonsense", "", "heartbeat", "HeartbeatRequest", "Heartbeat ", "StartTransaction"])
 def test_unknown_action_is_not_implemented(name: str) -> None:
     error = rpc.judge_action(Call("1", name, b"{}"))
@@ -287,6 +335,7 @@ def test_known_action_in_the_wrong_direction_is_not_supported() -> None:
     assert error.code == ErrorCode.NOT_SUPPORTED
 
 
+@pytest.mark.requirement("P4.4.1.3.1")
 def test_built_frames_are_read_back() -> None:
     assert rpc.build_call("a", "Reset", b'{"type":"OnIdle"}') == b'[2,"a","Reset",{"type":"OnIdle"}]'
     assert rpc.build_result('"', b"{}") == b'[3,"\\"",{}]'
@@ -294,6 +343,7 @@ def test_built_frames_are_read_back() -> None:
     assert rpc.parse(rpc.build_error(error)) == CallError("a", "SecurityError", "é" * 255, b'{"field":"x"}')
 
 
+@pytest.mark.requirement("P4.4.1.2.1")
 def test_description_that_is_not_unicode_can_be_sent() -> None:
     assert rpc.build_error(CallError("a", ErrorCode.GENERIC_ERROR, "\ud800")) == b'[4,"a","GenericError","?",{}]'
 

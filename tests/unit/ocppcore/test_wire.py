@@ -89,6 +89,7 @@ def test_a_date_time_of_ours_needs_a_zone() -> None:
         HeartbeatResponse(currentTime=datetime(2024, 5, 6, 12))
 
 
+@pytest.mark.requirement("P4.4.1.5.1")
 def test_an_absent_field_is_missing_and_not_written() -> None:
     request = DataTransferRequest(vendorId="v")
     assert request.data is MISSING
