@@ -58,6 +58,7 @@ async def test_a_station_is_registered_with_a_password_shown_once(api: Served) -
     assert body["password"] not in api.everything()
 
 
+@pytest.mark.requirement("A00.FR.205", "A00.FR.304")
 async def test_a_chosen_password_is_stored_slowly_hashed_and_not_shown(api: Served) -> None:
     made = await api.client.post("/stations", json={"id": "CS-1", "password": "secret"})
     assert made.status_code == 201

@@ -471,6 +471,20 @@ def test_the_registry_lifts_the_limit(world: World, fields: dict[str, Any]) -> N
     assert boots(world) == "Accepted"
 
 
+@pytest.mark.requirement("A00.FR.805", "A00.FR.806")
+def test_a_station_whose_factory_password_is_replaced_is_pending_until_it_is_accepted(world: World) -> None:
+    patch(world, boot="pending")
+    assert boots(world) == "Pending"
+    asked(world)
+    receipt(world, "sending")
+    answer(world, "Accepted")
+    assert admitted(world) == (NEW, None), "a Pending station takes another password"
+    assert boots(world) == "Pending"
+    patch(world, boot="accepted")
+    assert boots(world) == "Accepted"
+    replayed(world)
+
+
 def test_a_password_that_never_arrived_limits_nobody(world: World) -> None:
     world.connect(epoch=1, connected=False)
     asked(world, limit=True)
