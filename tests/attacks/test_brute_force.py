@@ -81,3 +81,17 @@ async def test_guesses_are_counted_and_logged_within_bounds(guarded: Guarded) ->
     lines = [line for line in guarded.log() if line.get("station") == name.casefold()]
     assert 20 <= len(lines) <= 60, len(lines)
     assert PASSWORD not in str(lines)
+
+
+@pytest.mark.requirement("A00.FR.408")
+async def test_guesses_become_a_few_security_events_and_a_number(guarded: Guarded) -> None:
+    name, source = await guarded.register(), stranger()
+    counted = await guarded.metric("csms_gateway_refusals_unrecorded_total")
+
+    await guess(guarded, name, source, 300)
+
+    assert await guarded.metric("csms_gateway_refusals_unrecorded_total") - counted >= 300 - 2 * 3, "within two minutes"
+    events = await guarded.observed(name, 1)
+    assert len(events) <= 2 * 3
+    assert {event["type"] for event in events} == {"FailedToAuthenticationAtCsms"}
+    assert all(event["techInfo"].startswith(f"password refused from {source} without TLS") for event in events)

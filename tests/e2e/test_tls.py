@@ -88,13 +88,17 @@ async def test_a_wrong_certificate_is_refused_counted_and_logged(guarded: Guarde
         assert await guarded.refusals(cause) == before + 1
         [line] = [one for one in guarded.log() if one.get("cause") == cause and one.get("station") == "certified-1"]
         assert (line["source"], line["tls"]) == ("127.0.0.1", True)
+    events = await guarded.observed(name, 3)
+    assert [(event["type"], event["critical"]) for event in events] == [("InvalidChargingStationCertificate", True)] * 3
+    causes = [event["techInfo"].split()[0] for event in reversed(events)]
+    assert causes == ["certificate_name", "certificate_organization", "certificate_expired"]
     for organization in ("Operator", "Partner, Inc."):
         assert (
             await guarded.status(name, None, tls=guarded.context(guarded.operator.issue("SN-77", organization))) == 101
         )
 
 
-@pytest.mark.requirement("A00.FR.429")
+@pytest.mark.requirement("A00.FR.408", "A00.FR.429")
 async def test_an_expired_certificate_makes_a_named_station_pending(guarded: Guarded) -> None:
     name = await guarded.register("Expired-1", securityProfile=3, allowExpiredCertificate=True)
     boot = {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}}
@@ -103,6 +107,8 @@ async def test_an_expired_certificate_makes_a_named_station_pending(guarded: Gua
         async with guarded.station(name, None, tls=context) as station:
             await station.send(json.dumps([2, "boot", "BootNotification", boot]))
             assert json.loads(await station.recv())[2]["status"] == status
+    [event] = await guarded.observed(name, 1)
+    assert event["techInfo"] == "certificate_expired admitted over TLS"
 
 
 async def test_certificates_are_renewed_while_stations_talk(guarded: Guarded) -> None:

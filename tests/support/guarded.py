@@ -140,6 +140,17 @@ class Guarded:
                 return float(value)
         return 0.0
 
+    async def observed(self, identity: str, least: int) -> list[dict[str, Any]]:
+        """Security events of the CSMS's own about this station, the newest first, once there are so many."""
+        params = {"stationId": identity, "observedBy": "csms"}
+        async with asyncio.timeout(20):
+            while True:
+                answer = await self.http.get("/device/security-events", params=params)
+                found: list[dict[str, Any]] = answer.json()["items"]
+                if len(found) >= least:
+                    return found
+                await asyncio.sleep(0.05)
+
     async def refusals(self, cause: str) -> float:
         return await self.metric("csms_gateway_refusals_total", cause=cause)
 

@@ -27,8 +27,8 @@ async def guarded_system() -> AsyncIterator[Guarded]:
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[Guarded]:
-    """`csms up` with an EC and an RSA certificate; one operator's authority is trusted."""
+async def opened(**more: str) -> AsyncIterator[Guarded]:
+    """`csms up` with an EC and an RSA certificate; one operator's authority is trusted. `more`: settings beside these."""
     with temporary_directory() as place:
         csms, operator = authority("Root of the CSMS"), authority("Root of the operator")
         own = [csms.issue("localhost", kind=kind, host="localhost").write(place, kind) for kind in ("EC", "RSA")]
@@ -43,6 +43,7 @@ async def opened() -> AsyncIterator[Guarded]:
             "CSMS_GATEWAY_TLS_LOOK_S": "0.1",
             "CSMS_GATEWAY_HANDSHAKE_TIMEOUT_S": "3",
             "CSMS_GATEWAY_FLOOD_ALLOWANCE": "1000000000",
+            **more,
         }
         async with running(embedded(place, **settings)) as system:
             yield Guarded(system, csms, operator, place)
