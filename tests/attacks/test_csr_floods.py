@@ -32,8 +32,6 @@ SETTINGS = {
 JUNK = ("", "x" * 5500, "-----BEGIN CERTIFICATE REQUEST-----\n" + "A" * 5000 + "\n-----END CERTIFICATE REQUEST-----\n")
 
 
-
-
 async def asks(socket: ClientConnection, request: str, number: int) -> str:
     """The status that SignCertificate gets; what else comes meanwhile is not answered."""
     payload = {"csr": request, "certificateType": "ChargingStationCertificate"}

@@ -59,7 +59,9 @@ def absurd(victim: str, transaction: str) -> list[tuple[str, dict[str, object]]]
             made.append(("StatusNotification", {"timestamp": time, **place}))
     for value in ("-1e17", "1e17", "-0.0", "0.000000000000000000000000000001", "99999999999999999.99"):
         energy = metered(value, TIMES[1])
-        made.append(("TransactionEvent", event("Updated", "absurd", 7, TIMES[1], meterValue=energy, numberOfPhasesUsed=-3)))
+        made.append(
+            ("TransactionEvent", event("Updated", "absurd", 7, TIMES[1], meterValue=energy, numberOfPhasesUsed=-3))
+        )
         made.append(("MeterValues", {"evseId": -5, "meterValue": energy}))
     for kind in ("Started", "Updated", "Ended"):  # somebody else's transaction, by its id
         ended = metered("1e9", TIMES[2])
@@ -72,14 +74,18 @@ def absurd(victim: str, transaction: str) -> list[tuple[str, dict[str, object]]]
         value = {"value": victim, "type": "Target", "mutability": "ReadOnly", "constant": True}
         reported = {"component": {"name": "SecurityCtrlr"}, "variable": {"name": name}, "variableAttribute": [value]}
         report = {"requestId": -1, "generatedAt": TIMES[0], "seqNo": -1, "tbc": True}
-        made.append(("NotifyReport", report | {"reportData": [reported | {"variableCharacteristics": characteristics}]}))
+        made.append(
+            ("NotifyReport", report | {"reportData": [reported | {"variableCharacteristics": characteristics}]})
+        )
     made.append(("SecurityEventNotification", {"type": "InvalidChargingStationCertificate", "timestamp": TIMES[3]}))
     made.append(("ReservationStatusUpdate", {"reservationId": -1, "reservationUpdateStatus": "Removed"}))
     made.append(("FirmwareStatusNotification", {"status": "Installed", "requestId": -(2**31)}))
     made.append(("DataTransfer", {"vendorId": victim, "messageId": "../../etc/passwd", "data": {"$ref": "#"}}))
     limit = {"chargingLimitSource": "SO", "isGridCritical": True}
     made.append(("NotifyChargingLimit", {"evseId": -1, "chargingLimit": limit}))
-    made.append(("SignCertificate", {"csr": "-----BEGIN CERTIFICATE REQUEST-----\n", "certificateType": "V2GCertificate"}))
+    made.append(
+        ("SignCertificate", {"csr": "-----BEGIN CERTIFICATE REQUEST-----\n", "certificateType": "V2GCertificate"})
+    )
     return made
 
 
@@ -133,7 +139,15 @@ async def test_it_is_answered_and_harms_nobody(guarded: Guarded) -> None:
         assert (await guarded.http.get("/auth/tokens")).json() == tokens, "tokens come from people, never from stations"
         await beat(honest)
     after = (await guarded.http.get(f"/device/stations/{attacker}")).json()
-    for field in ("securityProfile", "boot", "serialNumber", "passwordSet", "passwordChanging", "disabled", "controller"):
+    for field in (
+        "securityProfile",
+        "boot",
+        "serialNumber",
+        "passwordSet",
+        "passwordChanging",
+        "disabled",
+        "controller",
+    ):
         assert after[field] == entry[field], field
     assert guarded.process() == process and process.is_running()
     for service in ("auth", "device", "smartcharging", "transactions"):

@@ -94,7 +94,9 @@ def pointing(url: str) -> str:
 def request_pointing(url: str, common_name: str) -> str:
     access = [x509.AccessDescription(AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(url))]
     asked = x509.CertificateSigningRequestBuilder().subject_name(name(common_name, "Operator"))
-    return pem(asked.add_extension(x509.AuthorityInformationAccess(access), critical=False).sign(key(), hashes.SHA256()))
+    return pem(
+        asked.add_extension(x509.AuthorityInformationAccess(access), critical=False).sign(key(), hashes.SHA256())
+    )
 
 
 def laden(schema: str, urls: list[str], rng: random.Random, identity: str, fullness: float = 1.0) -> str:
@@ -173,7 +175,9 @@ async def test_no_url_in_a_message_of_a_station_is_fetched(guarded: Guarded) -> 
                 answer = await station.call(action, payload)
                 assert answer[0] == 3, (action, payload, answer)
                 sent += payload
-        assert sent.count(f":{canary.port}") > 100 and "BEGIN CERTIFICATE-" in sent and "BEGIN CERTIFICATE REQUEST" in sent
+        assert (
+            sent.count(f":{canary.port}") > 100 and "BEGIN CERTIFICATE-" in sent and "BEGIN CERTIFICATE REQUEST" in sent
+        )
         await _heard(guarded, canary)
 
 
