@@ -10,14 +10,12 @@ import time
 from typing import Any
 
 import pytest
-
 from websockets.asyncio.client import ClientConnection
 
 from tests.support.csrs import csr
 from tests.support.guarded import Guarded, beat
-from tests.support.guarded_system import opened
 
-pytest_plugins = ["tests.support.system"]
+pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
 
 PER_HOUR = 10
 FLOOD = 60
@@ -85,6 +83,8 @@ async def listed(guarded: Guarded, identity: str) -> list[dict[str, Any]]:
 @pytest.mark.timeout(180)
 @pytest.mark.requirement("A02.FR.12")
 async def test_the_flood_ends_at_the_limit_and_others_get_theirs() -> None:
+    from tests.support.guarded_system import opened  # here: a plugin is imported by pytest first
+
     async with opened(**SETTINGS) as signing, signing.system.client() as http:
         signing.http = http
         attackers = [await signing.register() for _ in range(ATTACKERS)]

@@ -22,6 +22,7 @@ SEEDS = 8
 TOKEN = {"idToken": "POISON-1", "type": "ISO14443"}
 TIMES = ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2038-01-19T03:14:08Z", "9999-12-31T23:59:59Z")
 COUNTS = (0, -1, -(2**31), 2**31 - 1)
+KEPT = ("securityProfile", "boot", "serialNumber", "passwordSet", "passwordChanging", "disabled", "controller")
 
 
 async def say(socket: ClientConnection, action: str, payload: str, message_id: str) -> list[Any]:
@@ -53,8 +54,10 @@ def absurd(victim: str, transaction: str) -> list[tuple[str, dict[str, object]]]
     made: list[tuple[str, dict[str, object]]] = []
     for time in TIMES:
         for count in COUNTS:
-            for kind in ("Ended", "Updated", "Started"):
-                made.append(("TransactionEvent", event(kind, f"P{time[:4]}{count}", count, time, idToken=TOKEN)))
+            made += [
+                ("TransactionEvent", event(kind, f"P{time[:4]}{count}", count, time, idToken=TOKEN))
+                for kind in ("Ended", "Updated", "Started")
+            ]
             place = {"evseId": count, "connectorId": count, "connectorStatus": "Faulted"}
             made.append(("StatusNotification", {"timestamp": time, **place}))
     for value in ("-1e17", "1e17", "-0.0", "0.000000000000000000000000000001", "99999999999999999.99"):
@@ -71,9 +74,9 @@ def absurd(victim: str, transaction: str) -> list[tuple[str, dict[str, object]]]
     made.append(("BootNotification", {"reason": "Unknown", "chargingStation": about}))
     characteristics = {"dataType": "integer", "supportsMonitoring": True, "minLimit": 9, "maxLimit": -9}
     for name in ("BasicAuthPassword", "SecurityProfile", "Identity", "OrganizationName"):
-        value = {"value": victim, "type": "Target", "mutability": "ReadOnly", "constant": True}
-        reported = {"component": {"name": "SecurityCtrlr"}, "variable": {"name": name}, "variableAttribute": [value]}
-        report = {"requestId": -1, "generatedAt": TIMES[0], "seqNo": -1, "tbc": True}
+        target = {"value": victim, "type": "Target", "mutability": "ReadOnly", "constant": True}
+        reported = {"component": {"name": "SecurityCtrlr"}, "variable": {"name": name}, "variableAttribute": [target]}
+        report: dict[str, object] = {"requestId": -1, "generatedAt": TIMES[0], "seqNo": -1, "tbc": True}
         made.append(
             ("NotifyReport", report | {"reportData": [reported | {"variableCharacteristics": characteristics}]})
         )
@@ -139,15 +142,7 @@ async def test_it_is_answered_and_harms_nobody(guarded: Guarded) -> None:
         assert (await guarded.http.get("/auth/tokens")).json() == tokens, "tokens come from people, never from stations"
         await beat(honest)
     after = (await guarded.http.get(f"/device/stations/{attacker}")).json()
-    for field in (
-        "securityProfile",
-        "boot",
-        "serialNumber",
-        "passwordSet",
-        "passwordChanging",
-        "disabled",
-        "controller",
-    ):
+    for field in KEPT:
         assert after[field] == entry[field], field
     assert guarded.process() == process and process.is_running()
     for service in ("auth", "device", "smartcharging", "transactions"):

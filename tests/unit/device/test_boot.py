@@ -159,7 +159,7 @@ def test_a_boot_that_is_read_before_its_connection_is_judged_when_that_is_known(
     made.call("BootNotification", BOOT, epoch=4)
     calls = [call for outcome in made.connect(epoch=4, profile=3, certificate_name="SN-1") for call in outcome.calls]
     assert [(call.kind, call.epoch) for call in calls] == [("close", 4)]
-    assert [o.calls for o in made.connect(epoch=5, profile=3, certificate_name="SN-1")] == [(), (), ()], "not its boot"
+    assert not any(o.calls for o in made.connect(epoch=5, profile=3, certificate_name="SN-1")), "not its boot"
 
 
 def test_an_expired_certificate_is_pending_at_best() -> None:

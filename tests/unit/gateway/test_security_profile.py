@@ -3,6 +3,7 @@
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from ocppcore.envelope import Refusal
 from tests.unit.gateway.rig import Rig, listener, playing_services, running
 from tests.unit.gateway.talk import Talk, call, reply
 from tests.unit.gateway.test_ws import station, talk
@@ -18,7 +19,8 @@ async def test_a_station_of_another_profile_is_cut_before_it_can_say_anything(ex
             async with station(listening.port):
                 pass
         assert refused.value.response.status_code == 401
-        assert (rig.frames(), rig.changes()) == ([], [])
+        assert [type(entry) for entry in rig.frames()] == [Refusal], "that it was refused, and nothing else"
+        assert rig.changes() == []
 
         await rig.register("CS1", security_profile=1)
         async with station(listening.port) as socket:
