@@ -28,7 +28,7 @@ async def guarded_system() -> AsyncIterator[Guarded]:
 
 @asynccontextmanager
 async def opened(**more: str) -> AsyncIterator[Guarded]:
-    """`csms up` with an EC and an RSA certificate; one operator's authority is trusted. `more`: settings beside these."""
+    """`csms up` with an EC and an RSA certificate; one operator's authority is trusted. `more`: more settings."""
     with temporary_directory() as place:
         csms, operator = authority("Root of the CSMS"), authority("Root of the operator")
         own = [csms.issue("localhost", kind=kind, host="localhost").write(place, kind) for kind in ("EC", "RSA")]
