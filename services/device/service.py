@@ -1,9 +1,9 @@
 """The device service as data for the engine."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
-from ocppcore import standard
+from ocppcore import results, standard
 from ocppcore.commands import ENDED, Ended
 from ocppcore.contracts import device as contract
 from ocppcore.service import (
@@ -22,6 +22,7 @@ from ocppcore.service import (
     TimerHandler,
     View,
 )
+from ocppcore.store import Upsert
 from services.device import projections
 from services.device.actions import ROUTES
 from services.device.domain import connector, rotation, security_event, station, upgrade
@@ -50,6 +51,24 @@ def _ended(body: Ended, view: View, context: Context) -> Outcome:
 def _forget(event: contract.StationRemoved, view: View) -> Iterable[Put | Drop]:
     yield from connector.forget(event, view)
     yield from station.evolve_removed(event, view)
+
+
+def _result(event: type[contract.StationResult]) -> Fold[Any]:
+    return Fold(event, results.event_needs, results.evolve, results.project)
+
+
+def _report_needs(event: contract.ReportReceived) -> Sequence[Need]:
+    return (*_of_event(event), *results.event_needs(event))
+
+
+def _evolve_report(event: contract.ReportReceived, view: View) -> Iterable[Put]:
+    yield from rotation.evolve_report(event, view)
+    yield from results.evolve(event, view)
+
+
+def _project_report(event: contract.ReportReceived, view: View) -> Iterable[Upsert]:
+    yield from projections.project_report(event, view)
+    yield from results.project(event, view)
 
 
 PARTS: Final = (
@@ -98,8 +117,8 @@ PARTS: Final = (
             Fold(contract.StationDisconnected, _of_event, station.evolve_disconnected, projections.project_station),
             Fold(contract.ConnectorStatusChanged, connector.event_needs, connector.evolve, projections.project_status),
             Fold(contract.StationEventsReported),
-            Fold(contract.ReportReceived, _of_event, rotation.evolve_report, projections.project_report),
-            Fold(contract.MonitoringReportReceived),
+            Fold(contract.ReportReceived, _report_needs, _evolve_report, _project_report),
+            _result(contract.MonitoringReportReceived),
             Fold(
                 contract.SecurityEventReported,
                 security_event.event_needs,
@@ -112,15 +131,15 @@ PARTS: Final = (
                 security_event.evolve,
                 security_event.project_observed,
             ),
-            Fold(contract.FirmwareStatusReported),
-            Fold(contract.PublishFirmwareStatusReported),
-            Fold(contract.LogStatusReported),
-            Fold(contract.DisplayMessagesReported),
-            Fold(contract.CustomerInformationReceived),
+            _result(contract.FirmwareStatusReported),
+            _result(contract.PublishFirmwareStatusReported),
+            _result(contract.LogStatusReported),
+            _result(contract.DisplayMessagesReported),
+            _result(contract.CustomerInformationReceived),
             Fold(contract.DataTransferRefused),
         ),
-        aggregates=(station.Station, connector.Connector, Contact, security_event.SecurityLog),
-        tables=(*projections.TABLES, CONTACTS, security_event.SECURITY_EVENTS),
+        aggregates=(station.Station, connector.Connector, Contact, security_event.SecurityLog, results.AwaitedResults),
+        tables=(*projections.TABLES, CONTACTS, security_event.SECURITY_EVENTS, results.TABLE),
     ),
     Part(
         requests=(

@@ -342,13 +342,23 @@ class StationEventsReported(StationMessage, frozen=True, kw_only=True, omit_defa
     TYPE: ClassVar[str] = "device.StationEventsReported.v1"
 
 
-class ReportReceived(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class StationResult(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """What a station sends later for a command: `command_id`, of the one that it accepted with this requestId.
+
+    `unsolicited`: none was accepted with it. Neither: the message names no request.
+    """
+
+    command_id: str = ""
+    unsolicited: bool = False
+
+
+class ReportReceived(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """NotifyReport; the values of write-only variables are hidden."""
 
     TYPE: ClassVar[str] = "device.ReportReceived.v1"
 
 
-class MonitoringReportReceived(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class MonitoringReportReceived(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """NotifyMonitoringReport."""
 
     TYPE: ClassVar[str] = "device.MonitoringReportReceived.v1"
@@ -382,31 +392,31 @@ class SecurityEventObserved(StationEvent, frozen=True, kw_only=True, omit_defaul
     admitted: bool = False
 
 
-class FirmwareStatusReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class FirmwareStatusReported(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """FirmwareStatusNotification."""
 
     TYPE: ClassVar[str] = "device.FirmwareStatusReported.v1"
 
 
-class PublishFirmwareStatusReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class PublishFirmwareStatusReported(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """PublishFirmwareStatusNotification."""
 
     TYPE: ClassVar[str] = "device.PublishFirmwareStatusReported.v1"
 
 
-class LogStatusReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class LogStatusReported(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """LogStatusNotification."""
 
     TYPE: ClassVar[str] = "device.LogStatusReported.v1"
 
 
-class DisplayMessagesReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class DisplayMessagesReported(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """NotifyDisplayMessages."""
 
     TYPE: ClassVar[str] = "device.DisplayMessagesReported.v1"
 
 
-class CustomerInformationReceived(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class CustomerInformationReceived(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """NotifyCustomerInformation: that it came, never its content, which is about a person."""
 
     TYPE: ClassVar[str] = "device.CustomerInformationReceived.v1"

@@ -15,7 +15,7 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
-from ocppcore import actions
+from ocppcore import actions, results
 from ocppcore.clock import to_rfc3339
 from ocppcore.command_payload import show
 from ocppcore.command_warnings import warnings
@@ -79,6 +79,18 @@ class CommandDesk:
             **more,
         )
 
+    async def later(self, command_id: str) -> Mapping[str, Value] | None:
+        """What the station sent later for an accepted command (GEN.FR.05); None where it does not."""
+        if not results.sends(self.service):
+            return None
+        rows = await self.store.select(results.TABLE, {"command_id": command_id}, limit=1)
+        return rows[0] if rows else None
+
+    async def shown(self, row: Mapping[str, Value]) -> bytes:
+        """A command's resource, with what came of it later."""
+        later = await self.later(str(row["command_id"])) if row["action"] in results.RESULTS else None
+        return resource(row, later)
+
     async def station(self, station_id: str) -> Registered:
         """A registered station; raises Problem 404."""
         station = await self.find_station(normalise(station_id))
@@ -110,9 +122,9 @@ def check(action: str, payload: bytes) -> None:
         raise Problem(422, f"{faults[0].field}: {faults[0].detail}", title="Invalid payload", errors=faults) from None
 
 
-def resource(row: Mapping[str, Value]) -> bytes:
+def resource(row: Mapping[str, Value], later: Mapping[str, Value] | None = None) -> bytes:
     """A command as the API shows it, its payload, response and error as they are stored: JSON that need not be parsed
-    again, and that not every parser would take (`1e999` in customData)."""
+    again, and that not every parser would take (`1e999` in customData). `later`: its row of `results.TABLE`."""
     shown: dict[str, Any] = {
         "commandId": row["command_id"],
         "stationId": row["identity"],
@@ -126,6 +138,15 @@ def resource(row: Mapping[str, Value]) -> bytes:
     for name in ("response", "error"):
         if row[name] is not None:
             shown[name] = msgspec.Raw(str(row[name]))
+    if later is not None:
+        shown["results"] = {
+            "action": later["action"],
+            "requestId": later["request_id"],
+            "messages": later["messages"],
+            "status": later["status"] or None,
+            "complete": later["complete"],
+            "changedAt": _time(later["changed_at"]),
+        }
     return msgspec.json.encode(shown)
 
 
@@ -173,9 +194,9 @@ def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
         location = f"/{desk.service}/commands/{command_id}"
         if row is None or row["status"] in OPEN:
             queued = {"commandId": command_id, "status": "queued", "warnings": ask.warnings}
-            shown = resource(row) if row else msgspec.json.encode(queued)
+            shown = await desk.shown(row) if row else msgspec.json.encode(queued)
             return Response(shown, 202, {"Location": location}, "application/json")
-        return Response(resource(row), 200, {"Content-Location": location}, "application/json")
+        return Response(await desk.shown(row), 200, {"Content-Location": location}, "application/json")
 
     model = actions.request_type(action)
     made.add_api_route(
@@ -213,4 +234,4 @@ def _add_reading(made: APIRouter, desk: CommandDesk) -> None:
         row = await desk.ended(commandId, 0)
         if row is None or not caller.reaches(str(row["station"])):
             raise Problem(404, "No such command.")
-        return Response(resource(row), media_type="application/json")
+        return Response(await desk.shown(row), media_type="application/json")
