@@ -5,6 +5,7 @@ import msgspec
 from ocppcore.host import Environment, Hosted, host
 from ocppcore.http.commands import Registered
 from services.device import api, changes_api, security_api, service
+from services.device.passwords import Passwords
 from services.device.projections import STATIONS
 from services.device.settings import Settings
 
@@ -18,12 +19,13 @@ def build(env: Environment, settings: Settings) -> Hosted:
         return msgspec.json.decode(str(rows[0]["entry"]), type=Registered) if rows else None
 
     key = env.keys.password
+    passwords = Passwords(key, env.pseudonyms, env.outbound_seal, settings)
     return host(
         env,
-        service.build(),
+        service.build(passwords.effects()),
         lambda engine, store, desk: [
             api.router(store, key),
-            changes_api.router(store, desk, key, settings, engine.in_force),
+            changes_api.router(store, desk, passwords, settings, engine.in_force),
             security_api.router(store),
         ],
         registered,

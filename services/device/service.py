@@ -1,6 +1,7 @@
 """The device service as data for the engine."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from ocppcore import results, standard
@@ -10,6 +11,7 @@ from ocppcore.service import (
     ConnectionHandler,
     Context,
     Drop,
+    Effect,
     Event,
     Fold,
     Need,
@@ -161,6 +163,7 @@ PARTS: Final = (
             ConnectionHandler(upgrade.connected, _station),
         ),
         folds=(
+            Fold(contract.FactoryPasswordDue),
             Fold(
                 contract.PasswordRotationStarted,
                 _of_event,
@@ -191,6 +194,6 @@ PARTS: Final = (
 )
 
 
-def build() -> Service:
-    """The whole service."""
-    return standard.build("device", PARTS)
+def build(effects: Mapping[type[Event], Effect] = MappingProxyType({})) -> Service:
+    """The whole service; `effects`: what its events ask for, none where they are only read."""
+    return standard.build("device", (*PARTS, Part(effects=effects)))

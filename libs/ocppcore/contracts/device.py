@@ -54,6 +54,8 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     `next_credential` and `next_security_profile` are admitted beside the ones in force while a change of them is under
     way (A01, A05). `allow_expired_certificate`: admitted as Pending, to renew it at once (A00.FR.429). `controller`:
     the normalised id of the Local Controller whose credentials carry this station's connection, "" for none.
+    `factory_credentials`: its password came with it from the factory, and is replaced at its first boot where it may
+    be provisioned unasked (A00.FR.805).
     """
 
     id: str
@@ -75,6 +77,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     next_security_profile: int | None = None
     allow_expired_certificate: bool = False
     controller: str = ""
+    factory_credentials: bool = False
 
     @property
     def evse_types(self) -> dict[int, frozenset[str]]:
@@ -99,6 +102,7 @@ class StationFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     zone: str | UnsetType | None = UNSET
     allow_expired_certificate: bool | UnsetType | None = UNSET
     controller: str | UnsetType | None = UNSET
+    factory_credentials: bool | UnsetType | None = UNSET
 
 
 # Requests
@@ -130,12 +134,13 @@ class RemoveStation(msgspec.Struct, frozen=True, kw_only=True):
     NAME: ClassVar[str] = "device.RemoveStation.v1"
 
 
-class RotatePassword(msgspec.Struct, frozen=True, kw_only=True):
+class RotatePassword(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Give a station another password (A01). `credential`: the stored form of the new one, `length`: its characters.
 
     `ask`: the SetVariables that tells the station, its frame sealed. `limit`: a station that refuses the password is
     answered Pending from its next boot on (A01.FR.05). `evidence_ms`: how long a station that did not say what it did
-    may go on, before its connection is closed to see which password it comes back with.
+    may go on, before its connection is closed to see which password it comes back with. `factory`: only where the
+    station still has the password of its factory.
     """
 
     NAME: ClassVar[str] = "device.RotatePassword.v1"
@@ -145,6 +150,7 @@ class RotatePassword(msgspec.Struct, frozen=True, kw_only=True):
     length: int
     limit: bool
     evidence_ms: int
+    factory: bool = False
 
 
 class SendPassword(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,6 +254,14 @@ RotationState = Literal["started", "asked", "unsure", "changed", "kept", "replac
 """started: both passwords are admitted. asked: the station is being told. unsure: nobody knows which one it has, both
 are admitted until it connects. changed: the new one is in force, alone. kept: the old one is. replaced: somebody set
 another in the registry, or the station was removed."""
+
+
+class FactoryPasswordDue(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A station was accepted that has the password of its factory (A00.FR.805): another of `length` characters is made
+    for it, outside of decisions, and comes back as `RotatePassword`."""
+
+    TYPE: ClassVar[str] = "device.FactoryPasswordDue.v1"
+    length: int
 
 
 class PasswordRotationStarted(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
