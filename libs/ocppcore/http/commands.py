@@ -6,8 +6,8 @@ whatever the station said; 202 before, with the command's own Location.
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from ocppcore import actions, results
 from ocppcore.clock import to_rfc3339
 from ocppcore.command_payload import show
-from ocppcore.command_warnings import warnings
+from ocppcore.command_warnings import WARNINGS_MAX, warnings
 from ocppcore.commands import ASK, TABLE, Ask
 from ocppcore.contracts.device import Limit
 from ocppcore.http import problems
@@ -52,17 +52,20 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
 
 FindStation = Callable[[str], Awaitable[Registered | None]]
 """The registered station of this (normalised) id."""
+Doubts = Callable[[bytes], Awaitable[Sequence[str]]]
+"""What is doubtful about a payload that fits its schema, where finding out takes more than the payload; bounded."""
 
 
 @dataclass(frozen=True)
 class CommandDesk:
-    """What asking for a command needs."""
+    """What asking for a command needs. `doubts`: by action."""
 
     service: str
     store: Store
     find_station: FindStation
     pseudonyms: Pseudonyms
     seal: Seal
+    doubts: Mapping[str, Doubts] = field(default_factory=dict)
 
     def ask(self, station: Registered, action: str, payload: bytes, **more: Any) -> Ask:
         """The request body of a new command; raises Problem 422 naming the field that breaks the schema."""
@@ -78,6 +81,13 @@ class CommandDesk:
             warnings=warnings(action, payload, station.limits),
             **more,
         )
+
+    async def examined(self, ask: Ask, payload: bytes) -> Ask:
+        """The same with the warnings that take time to find."""
+        if ask.action not in self.doubts:
+            return ask
+        found = (*ask.warnings, *await self.doubts[ask.action](payload))
+        return msgspec.structs.replace(ask, warnings=found[:WARNINGS_MAX])
 
     async def later(self, command_id: str) -> Mapping[str, Value] | None:
         """What the station sent later for an accepted command (GEN.FR.05); None where it does not."""
@@ -182,6 +192,7 @@ def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
         ask = desk.ask(
             station, action, body or b"{}", queue_for_ms=queueFor * 1000, timeout_ms=answerWithin * 1000, repeat=repeat
         )
+        ask = await desk.examined(ask, body or b"{}")
         loop = asyncio.get_running_loop()
         began = loop.time()
         operation, _ = await write.outcome(ASK, station.key, ask, write.wait_s)
