@@ -100,6 +100,10 @@ class View(Protocol):
         """The log position of the copy's row (-1: there is none), to be written into the event that relied on it."""
         ...
 
+    def cell_number(self) -> int:
+        """The cell that decides, or whose event is folded: for rows that each cell has of its own."""
+        ...
+
 
 class Context(NamedTuple):
     """What a decision may know beside request and view. `now` is the cell's clock: never earlier than before, ms.

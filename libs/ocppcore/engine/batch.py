@@ -165,6 +165,9 @@ class Batch:
         row = self._row(topic, key)
         return row.position if row else -1
 
+    def cell_number(self) -> int:
+        return self.cell.number
+
     def _row(self, topic: str, key: str) -> CopyRow | None:
         try:
             return self.found[topic, key]
