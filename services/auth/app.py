@@ -19,6 +19,7 @@ from services.auth import service
 from services.auth.api import router
 from services.auth.authority.local import PURPOSE
 from services.auth.authority.selected import Means, select
+from services.auth.certificate_alarms_api import router as alarms_router
 from services.auth.certificates_api import router as certificates_router
 from services.auth.domain.authority import LOCAL
 from services.auth.drivers import Drivers
@@ -43,6 +44,7 @@ def build(env: Environment, settings: Settings) -> Hosted:
         lambda _, store, desk: [
             router(store, env.pseudonyms, drivers, env.keys.password),
             certificates_router(store, desk, selected.local, env.clock),
+            alarms_router(store),
         ],
     )
     return hosted if selected.local is None else _with_local_authority(env, hosted)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints
 
 from ocppcore.contracts.auth import CertificateUse
-from ocppcore.contracts.certificates import CertificateState, RenewalState
+from ocppcore.contracts.certificates import CertificateAlarm, CertificateState, RenewalState
 
 EFFECT_S_MAX = 3600
 
@@ -67,6 +67,16 @@ class CertificateWithChain(CertificateShown):
     """`certificateChain`: PEM, leaf first, without the root."""
 
     certificateChain: str
+
+
+class CertificateAlarmShown(BaseModel):
+    """`requestId`: of the request for a certificate that it is about; null for a flood."""
+
+    stationId: str
+    what: CertificateAlarm
+    reason: str
+    requestId: str | None
+    raisedAt: str
 
 
 class AuthorityShown(BaseModel):

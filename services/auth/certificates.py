@@ -26,7 +26,7 @@ from ocppcore.service import (
     TimerHandler,
     View,
 )
-from services.auth.domain import authority, certificate
+from services.auth.domain import authority, certificate, certificate_alarm
 from services.auth.domain import certificate_renewal as renewal
 from services.auth.domain import certificate_signing as signing
 from services.auth.domain.certificate_signing import Rules, SigningDesk
@@ -68,7 +68,13 @@ def part(certificates: Certificates) -> Part:
             authority.LocalAuthority,
             authority.Trusted,
         ),
-        tables=(certificate.CERTIFICATES, certificate.CHAINS, renewal.RENEWALS, authority.AUTHORITIES),
+        tables=(
+            certificate.CERTIFICATES,
+            certificate.CHAINS,
+            certificate_alarm.ALARMS,
+            renewal.RENEWALS,
+            authority.AUTHORITIES,
+        ),
         effects=certificates.effects,
     )
 
@@ -129,7 +135,7 @@ def _signing_folds() -> Iterable[Fold[Any]]:
         signing.evolve_superseded,
         signing.project_superseded,
     )
-    yield Fold(contract.CertificateAlarmRaised)
+    yield Fold(contract.CertificateAlarmRaised, project=certificate_alarm.project)
 
 
 def _inventory_folds() -> Iterable[Fold[Any]]:

@@ -19,6 +19,9 @@ RenewalState = Literal["asked", "triggered", "requested", "issued", "installed",
 """`asked` (TriggerMessage), `triggered` (accepted), `requested` (the CSR came), `issued` (CertificateSigned goes out),
 then one end: `installed` (the station accepted it), `rejected` (by the station), `failed`, `no_effect` (in time)."""
 
+CertificateAlarm = Literal["flood", "signing_failed", "rejected_by_station", "undelivered"]
+"""`flood`: too many CSRs; `signing_failed`: by the authority; `undelivered`: no answer to CertificateSigned."""
+
 
 class CaCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate of an authority."""
@@ -241,7 +244,7 @@ class CertificateAlarmRaised(AuthStationEvent, frozen=True, kw_only=True, omit_d
     """An operator must look: a station will not get its certificate by itself (A02, error handling)."""
 
     TYPE: ClassVar[str] = "auth.CertificateAlarmRaised.v1"
-    what: Literal["flood", "signing_failed", "rejected_by_station", "undelivered"]
+    what: CertificateAlarm
     reason: str
     request_id: str = ""
 

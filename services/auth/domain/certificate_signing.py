@@ -19,6 +19,7 @@ from ocppcore.commands import ask_needs as command_needs
 from ocppcore.contracts.auth import CertificateSigningRefused, CertificateUse
 from ocppcore.contracts.certificates import (
     CertificateAccepted,
+    CertificateAlarm,
     CertificateAlarmRaised,
     CertificateIssued,
     CertificateRejected,
@@ -433,7 +434,7 @@ def _refused(code: str, reason: str, text: str, certificate_type: str, context: 
 
 def _alarm(
     context: Context,
-    what: Literal["flood", "signing_failed", "rejected_by_station", "undelivered"],
+    what: CertificateAlarm,
     reason: str,
     request_id: str = "",
 ) -> CertificateAlarmRaised:
