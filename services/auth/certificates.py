@@ -29,6 +29,7 @@ from ocppcore.service import (
 from services.auth.domain import authority, certificate, certificate_alarm
 from services.auth.domain import certificate_renewal as renewal
 from services.auth.domain import certificate_signing as signing
+from services.auth.domain import certificate_unasked as unasked
 from services.auth.domain.certificate_signing import Rules, SigningDesk
 
 Evolve = Callable[[Any, View], Iterable[Put | Drop | Timer]]
@@ -50,12 +51,16 @@ def part(certificates: Certificates) -> Part:
         timers=(
             TimerHandler(signing.AGAIN, desk.again, lambda subject: _again_needs(desk, subject)),
             TimerHandler(certificate.EXPIRY, certificate.expire, lambda key: ((certificate.Certificate, key),)),
+            TimerHandler(certificate.RENEW, unasked.look, lambda key: ((certificate.Certificate, key),)),
             TimerHandler(renewal.WAIT, renewal.expire, lambda key: ((renewal.Renewal, key),)),
             TimerHandler(renewal.TRIGGER, renewal.trigger, lambda key: ((renewal.Renewal, key),)),
             TimerHandler(authority.RENEWAL, authority.renew),
         ),
         connections=(
-            (ConnectionHandler(renewal.connected, renewal.connected_needs),)
+            (
+                ConnectionHandler(renewal.connected, renewal.connected_needs),
+                ConnectionHandler(unasked.connected, unasked.connected_needs),
+            )
             if "ChargingStationCertificate" in certificates.rules.uses
             else ()
         ),
@@ -64,6 +69,7 @@ def part(certificates: Certificates) -> Part:
             signing.Signings,
             certificate.Certificate,
             renewal.Renewal,
+            unasked.Foreign,
             authority.AuthorityKeys,
             authority.LocalAuthority,
             authority.Trusted,
@@ -95,6 +101,13 @@ def _requests(desk: SigningDesk) -> tuple[RequestHandler[Any], ...]:
         ),
         RequestHandler(ENDED, Ended, ended, lambda _, station: signing.station_needs(station)),
         RequestHandler(contract.RenewCertificate.NAME, contract.RenewCertificate, renewal.ask, renewal.ask_needs),
+        RequestHandler(
+            contract.RenewUnasked.NAME,
+            contract.RenewUnasked,
+            unasked.Unasked(desk.rules).ask,
+            unasked.ask_needs,
+            unasked.ask_lookups,
+        ),
         RequestHandler(
             contract.RevokeCertificate.NAME, contract.RevokeCertificate, certificate.revoke, certificate.revoke_needs
         ),
@@ -197,6 +210,7 @@ def _other_folds() -> Iterable[Fold[Any]]:
         renewal.project_asked,
         renewal.derive_asked,
     )
+    yield Fold(contract.CertificateRenewalPlanned, unasked.needs, unasked.evolve, derive=unasked.derive)
     yield Fold(contract.CertificateRenewalDue, evolve=renewal.evolve_due, derive=renewal.derive_due)
     yield Fold(
         contract.CertificateRenewalMoved,

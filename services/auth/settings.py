@@ -76,6 +76,14 @@ class Settings(BaseServiceSettings):
     certificate_send_within_s: int = Field(
         24 * 3600, ge=1, le=30 * 24 * 3600, description="How long it waits for a station that is away"
     )
+    renew_days: int = Field(
+        30,
+        ge=1,
+        le=365,
+        description="A certificate is renewed so many days before its end, a short-lived one in the last third of its "
+        "life, where the station's `automatic.certificates` allows it",
+    )
+    renew_unasked: bool = Field(False, description="Certificates of all stations are renewed so, whatever they allow")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -76,6 +76,14 @@ class RenewCertificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     identity: str = ""
 
 
+class RenewUnasked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Decide whether a station is asked for a new certificate unasked; key = station. `fingerprint`: the certificate
+    that nears its end, "": the station came with one that was not signed here."""
+
+    NAME: ClassVar[str] = "auth.RenewUnasked.v1"
+    fingerprint: str = ""
+
+
 class RevokeCertificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Key = station."""
 
@@ -154,7 +162,8 @@ class CertificateRequestSuperseded(AuthStationEvent, frozen=True, kw_only=True, 
 
 
 class CertificateIssued(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The authority signed. `superseded`: too late, the station wants another one by now."""
+    """The authority signed. `superseded`: too late, the station wants another one by now. `renew_at`: when, in use, it
+    is to be renewed unasked."""
 
     TYPE: ClassVar[str] = "auth.CertificateIssued.v1"
     request_id: str
@@ -169,6 +178,7 @@ class CertificateIssued(AuthStationEvent, frozen=True, kw_only=True, omit_defaul
     chain: tuple[str, ...]
     issuers: tuple[CaCertificate, ...] = ()
     superseded: bool = False
+    renew_at: int = 0
 
 
 class CertificateEvent(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -253,8 +263,12 @@ class CertificateAlarmRaised(AuthStationEvent, frozen=True, kw_only=True, omit_d
 
 
 class CertificateRenewalAsked(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """By a person (`actor`), or because the station came with a certificate that has expired (A00.FR.429): then
-    TriggerMessage waits until `trigger_at`, so that the station can boot first."""
+    """By a person (`actor`), or because the station came with a certificate that has expired (A00.FR.429), or
+    `unasked`: its certificate nears its `ending`, or is `foreign`, signed by others (A00.FR.406).
+
+    TriggerMessage waits until `trigger_at`, so that a station that has just connected can boot first, and then
+    `queue_for_ms` for one that is away.
+    """
 
     TYPE: ClassVar[str] = "auth.CertificateRenewalAsked.v1"
     operation_id: str
@@ -264,6 +278,18 @@ class CertificateRenewalAsked(AuthStationEvent, frozen=True, kw_only=True, omit_
     evse_id: int | None = None
     actor: str = ""
     trigger_at: int = 0
+    queue_for_ms: int = 0
+    unasked: Literal["", "ending", "foreign"] = ""
+
+
+class CertificateRenewalPlanned(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A certificate in use nears its end (`fingerprint`), or a station came with one that was not signed here (""):
+    it is asked for another, if it may be. Looked at again at `again_at`; `attempt` counts from 1."""
+
+    TYPE: ClassVar[str] = "auth.CertificateRenewalPlanned.v1"
+    attempt: int
+    again_at: int
+    fingerprint: str = ""
 
 
 class CertificateRenewalDue(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -14,6 +14,7 @@ from services.auth.authority.local import LocalAuthority
 from services.auth.authority.port import Authority
 from services.auth.authority.worker import SigningWorker
 from services.auth.certificates import Certificates
+from services.auth.domain.certificate import DAY_MS
 from services.auth.domain.certificate_signing import Rules
 from services.auth.settings import Settings
 
@@ -79,4 +80,6 @@ def _rules(settings: Settings, uses: frozenset[CertificateUse]) -> Rules:
         sends=settings.certificate_sends,
         send_pause_ms=round(settings.certificate_send_pause_s * 1000),
         send_within_ms=settings.certificate_send_within_s * 1000,
+        renew_before_ms=settings.renew_days * DAY_MS,
+        renew_unasked=settings.renew_unasked,
     )

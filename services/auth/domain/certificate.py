@@ -31,6 +31,8 @@ from ocppcore.service import NOTHING, Aggregate, Context, Drop, Follow, Need, Ou
 from ocppcore.store import Table, Upsert
 
 EXPIRY: Final = "certificate-expiry"
+RENEW: Final = "certificate-renew"
+"""Set while a certificate is in use: it is to be renewed unasked."""
 DAY_MS: Final = 24 * 3600 * 1000
 MILESTONES: Final = (30, 14, 3)
 """Days before expiry at which it is an event."""
@@ -65,7 +67,8 @@ CHAINS = Table("certificate_chains", {"fingerprint": "text", "chain": "text"}, k
 
 
 class Certificate(Aggregate, frozen=True, kw_only=True):
-    """One that has not expired; id = `certificate_key`. `at`: when its state changed."""
+    """One that has not expired; id = `certificate_key`. `at`: when its state changed. `renewals`: how often it was
+    tried to renew it unasked, from `renew_at` on."""
 
     KIND: ClassVar[str] = "Certificate"
     station: str
@@ -83,6 +86,8 @@ class Certificate(Aggregate, frozen=True, kw_only=True):
     state: CertificateState
     at: int
     reason: str = ""
+    renew_at: int = 0
+    renewals: int = 0
 
 
 def certificate_key(station: str, fingerprint: str) -> str:
@@ -177,6 +182,7 @@ def evolve_issued(event: CertificateIssued, _: View) -> Iterable[Put | Timer]:
         request_id=event.request_id,
         state=state,
         at=event.at,
+        renew_at=event.renew_at,
     )
     yield Put(key, made)
     yield _timer(key, made, event.at)
@@ -193,6 +199,10 @@ def moved(
     changed = msgspec.structs.replace(found, state=state, at=at, reason=reason)
     yield Put(key, changed)
     yield _timer(key, changed, at)
+    if state == "accepted" and found.renew_at:
+        yield Timer(RENEW, key, max(found.renew_at, at))
+    elif found.state == "accepted":
+        yield Timer(RENEW, key, None)
 
 
 def _timer(key: str, certificate: Certificate, at: int) -> Timer:
@@ -231,6 +241,7 @@ def evolve_expired(event: CertificateExpired, _: View) -> Iterable[Drop | Timer]
     key = certificate_key(event.subject(), event.fingerprint)
     yield Drop(Certificate, key)
     yield Timer(EXPIRY, key, None)
+    yield Timer(RENEW, key, None)
 
 
 def evolve_revoked(event: CertificateRevoked, view: View) -> Iterable[Put | Timer]:
