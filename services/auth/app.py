@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from ocppcore.contracts.certificates import EnsureLocalAuthority
+from ocppcore.contracts.certificates import EnsureAcmeKey, EnsureLocalAuthority
 from ocppcore.engine.loop import Engine
 from ocppcore.envelope import Request
 from ocppcore.host import Environment, Hosted, host
@@ -21,7 +21,6 @@ from services.auth.authority.local import PURPOSE
 from services.auth.authority.selected import Means, select
 from services.auth.certificate_alarms_api import router as alarms_router
 from services.auth.certificates_api import router as certificates_router
-from services.auth.domain.authority import LOCAL
 from services.auth.drivers import Drivers
 from services.auth.settings import Settings
 
@@ -47,11 +46,11 @@ def build(env: Environment, settings: Settings) -> Hosted:
             alarms_router(store),
         ],
     )
-    return hosted if selected.local is None else _with_local_authority(env, hosted)
+    return hosted if selected.at_start is None else _with_keys(env, hosted, *selected.at_start)
 
 
-def _with_local_authority(env: Environment, hosted: Hosted) -> Hosted:
-    """The same, and at its start the local authority is made if it is not there."""
+def _with_keys(env: Environment, hosted: Hosted, key: str, wanted: EnsureLocalAuthority | EnsureAcmeKey) -> Hosted:
+    """The same, and at its start the authority's keys are made if they are not there."""
     engine = hosted.engine
     assert engine is not None, "auth has an engine"
 
@@ -61,16 +60,14 @@ def _with_local_authority(env: Environment, hosted: Hosted) -> Hosted:
     async def run() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(serve())
-            group.create_task(_ensure(engine, env))
+            group.create_task(_ensure(engine, env, key, wanted))
 
     return dataclasses.replace(hosted, run=run)
 
 
-async def _ensure(engine: Engine, env: Environment) -> None:
-    body = msgspec.json.encode(EnsureLocalAuthority())
-    request = Request(
-        f"local-authority/{uuid.uuid4()}", EnsureLocalAuthority.NAME, LOCAL, body, env.clock(), "/auth", "", "", ""
-    )
+async def _ensure(engine: Engine, env: Environment, key: str, wanted: EnsureLocalAuthority | EnsureAcmeKey) -> None:
+    body = msgspec.json.encode(wanted)
+    request = Request(f"{key}-authority/{uuid.uuid4()}", wanted.NAME, key, body, env.clock(), "/auth", "", "", "")
     while not engine.ready:  # noqa: ASYNC110  nothing tells; the process ends where it never is
         await asyncio.sleep(LOOK_AGAIN_S)
     for _ in range(ATTEMPTS_MAX):
@@ -78,6 +75,6 @@ async def _ensure(engine: Engine, env: Environment) -> None:
             if await engine.submit(request, DECIDED_WITHIN_S) is not None:
                 return
         except (LogUnavailable, StoreUnavailable) as error:
-            log.warning("the local authority is not there yet", error=str(error))
+            log.warning("the authority has no keys yet", authority=key, error=str(error))
         await asyncio.sleep(AGAIN_AFTER_S)
-    log.error("the local authority could not be asked for: certificates are signed if it was there before")
+    log.error("the authority's keys could not be asked for: it signs if they were there before", authority=key)

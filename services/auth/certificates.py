@@ -26,7 +26,7 @@ from ocppcore.service import (
     TimerHandler,
     View,
 )
-from services.auth.domain import authority, certificate, certificate_alarm
+from services.auth.domain import acme_account, authority, certificate, certificate_alarm
 from services.auth.domain import certificate_renewal as renewal
 from services.auth.domain import certificate_signing as signing
 from services.auth.domain import certificate_unasked as unasked
@@ -70,6 +70,7 @@ def part(certificates: Certificates) -> Part:
             certificate.Certificate,
             renewal.Renewal,
             unasked.Foreign,
+            acme_account.AcmeKey,
             authority.AuthorityKeys,
             authority.LocalAuthority,
             authority.Trusted,
@@ -117,6 +118,7 @@ def _requests(desk: SigningDesk) -> tuple[RequestHandler[Any], ...]:
         RequestHandler(
             contract.LocalAuthorityResult.NAME, contract.LocalAuthorityResult, authority.made, authority.needs
         ),
+        RequestHandler(contract.EnsureAcmeKey.NAME, contract.EnsureAcmeKey, acme_account.ensure, acme_account.needs),
         RequestHandler(contract.TrustAuthority.NAME, contract.TrustAuthority, authority.trust, authority.trust_needs),
     )
 
@@ -221,6 +223,7 @@ def _other_folds() -> Iterable[Fold[Any]]:
     )
     yield Fold(contract.LocalAuthorityWanted, evolve=authority.evolve_wanted)
     yield Fold(contract.LocalAuthorityMade, evolve=authority.evolve_made, derive=authority.derive_made)
+    yield Fold(contract.AcmeKeyMade)
     yield Fold(
         contract.AuthorityTrusted, evolve=authority.evolve_trusted, project=authority.project, derive=authority.derive
     )

@@ -115,6 +115,17 @@ class LocalAuthorityResult(msgspec.Struct, frozen=True, kw_only=True):
     hierarchies: tuple[MadeHierarchy, ...]
 
 
+class EnsureAcmeKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Asked at every start where an ACME server signs: this key is the account's if there is none. Key = `acme`.
+
+    `key`: the private key, encrypted for auth alone; `thumbprint`: of the public one (RFC 7638).
+    """
+
+    NAME: ClassVar[str] = "auth.EnsureAcmeKey.v1"
+    key: str
+    thumbprint: str
+
+
 class TrustAuthority(msgspec.Struct, frozen=True, kw_only=True):
     """A CA certificate that signs for us; key = its fingerprint."""
 
@@ -334,6 +345,17 @@ class LocalAuthorityMade(Event, frozen=True, kw_only=True, omit_defaults=True):
     authority: str
     authorities: tuple[TrustAuthority, ...]
     due: int
+
+    def subject(self) -> str:
+        return self.authority
+
+
+class AcmeKeyMade(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The account at the ACME server has a key, and another account if it had one before. `thumbprint`: RFC 7638."""
+
+    TYPE: ClassVar[str] = "auth.AcmeKeyMade.v1"
+    authority: str
+    thumbprint: str
 
     def subject(self) -> str:
         return self.authority

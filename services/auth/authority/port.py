@@ -1,4 +1,4 @@
-"""What an authority does: sign a certificate request. Adapters: `local`, `command`, `est`."""
+"""What an authority does: sign a certificate request. Adapters: `local`, `command`, `est`, `acme`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

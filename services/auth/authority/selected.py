@@ -6,29 +6,35 @@ from typing import NamedTuple
 
 from ocppcore.clock import Clock
 from ocppcore.contracts.auth import CertificateUse
+from ocppcore.contracts.certificates import EnsureAcmeKey, EnsureLocalAuthority
 from ocppcore.seal import Seal
 from ocppcore.store import Store
+from services.auth.authority.acme import AcmeAuthority, Binding, Hook
+from services.auth.authority.acme_account import AccountKey
 from services.auth.authority.command import CommandAuthority
 from services.auth.authority.est import EstAuthority, tls
 from services.auth.authority.local import LocalAuthority
 from services.auth.authority.port import Authority
 from services.auth.authority.worker import SigningWorker
 from services.auth.certificates import Certificates
+from services.auth.domain.acme_account import ACME
+from services.auth.domain.authority import LOCAL
 from services.auth.domain.certificate import DAY_MS
 from services.auth.domain.certificate_signing import Rules
 from services.auth.settings import Settings
 
 
 class Selected(NamedTuple):
-    """`local`: where our own CA signs."""
+    """`local`: where our own CA signs. `at_start`: what auth asks itself for at every start: a key, and the request."""
 
     certificates: Certificates
     local: LocalAuthority | None
+    at_start: tuple[str, EnsureLocalAuthority | EnsureAcmeKey] | None = None
 
 
 @dataclass(frozen=True)
 class Means:
-    """What a local authority needs."""
+    """What an authority with keys of its own needs."""
 
     store: Store
     seal: Seal
@@ -37,7 +43,8 @@ class Means:
 
 def select(settings: Settings, means: Means) -> Selected:
     """Raises OperatorError for files that cannot be used."""
-    local = None
+    local: LocalAuthority | None = None
+    at_start: tuple[str, EnsureLocalAuthority | EnsureAcmeKey] | None = None
     authority: Authority | None
     match settings.signs_by:
         case "none":
@@ -46,6 +53,7 @@ def select(settings: Settings, means: Means) -> Selected:
             authority = local = LocalAuthority(
                 means.store, means.seal, means.clock, settings.organization, settings.certificate_days
             )
+            at_start = (LOCAL, EnsureLocalAuthority())
         case "command":
             programs = _each(settings.ca_command, settings.ca_v2g_command)
             authority = CommandAuthority(
@@ -59,10 +67,26 @@ def select(settings: Settings, means: Means) -> Selected:
                 (settings.ca_user, password) if settings.ca_user else None,
                 settings.ca_timeout_s,
             )
+        case "acme":
+            account = AccountKey(means.store, means.seal)
+            authority = _acme(settings, account)
+            at_start = (ACME, account.fresh())
     if authority is None:
         return Selected(Certificates(_rules(settings, frozenset())), None)
     worker = SigningWorker(authority, means.clock, settings.organization, local, settings.certificate_secc)
-    return Selected(Certificates(_rules(settings, authority.uses), worker.effects()), local)
+    return Selected(Certificates(_rules(settings, authority.uses), worker.effects()), local, at_start)
+
+
+def _acme(settings: Settings, account: AccountKey) -> AcmeAuthority:
+    key, command = settings.ca_account_hmac_key, shlex.split(settings.ca_challenge_command)
+    return AcmeAuthority(
+        settings.ca_url,
+        tls(settings.ca_trust, settings.ca_client_cert, settings.ca_client_key),
+        account,
+        settings.ca_timeout_s,
+        binding=Binding(settings.ca_account_kid, key.get_secret_value()) if key else None,
+        hook=Hook(command, settings.ca_challenge) if command else None,
+    )
 
 
 def _each(stations: str, v2g: str) -> dict[CertificateUse, str]:
