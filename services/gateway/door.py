@@ -122,11 +122,11 @@ class Door:
         self._recorded = PerMinute(rules.recorded_per_station, rules.recorded_max, rules.remembered_max)
         self._partitions = [TopicPartition(topics.STATIONS, cell) for cell in range(cells)]
         self._catch_up_s = catch_up_s
-        self._asking = asyncio.Lock()
-        self._questions = 0
-        self._answered = 0
+        self._looking = asyncio.Lock()
+        self._look: asyncio.Task[Mapping[int, int]] | None = None
+        self._under_way: set[asyncio.Task[Mapping[int, int]]] = set()
+        self._looks = 0
         self._looked_at = 0.0
-        self._ends: Mapping[int, int] = {}
 
     async def admit(self, identity: str, knock: Knock) -> Admitted | Refused:
         """Whether a station may connect with what it shows."""
@@ -173,7 +173,9 @@ class Door:
     def _find(self, key: str) -> tuple[Station | None, Station | None]:
         """A station and the entry whose credentials its connection carries."""
         station = self._stations.find(key)
-        return station, None if station is None else self._stations.find(carrier_of(station))
+        if station is None or (carrier := carrier_of(station)) == station.station:
+            return station, station
+        return station, self._stations.find(carrier)
 
     async def _newest(self, key: str) -> tuple[Station | None, Station | None]:
         """The same, after the copy has caught up; (_BEHIND, None) where it does not."""
@@ -301,20 +303,32 @@ class Door:
 
     async def _catch_up(self, key: str) -> bool:
         """Whether the copy has folded all that stood in the station's partition when this was asked."""
-        self._questions += 1
-        question = self._questions
-        async with self._asking:
-            if self._answered < question:
-                # One look at the log answers everybody who asked before it.
-                loop = asyncio.get_running_loop()
-                await asyncio.sleep(self._looked_at + LOOK_EVERY_S - loop.time())
-                answers = self._questions
-                self._ends = await self.ends()
-                self._answered = answers
-                self._looked_at = loop.time()
-            ends = self._ends
+        if self._look is None:
+            self._look = asyncio.create_task(self._looked())
+            self._under_way.add(self._look)
+            self._look.add_done_callback(self._heard)
+        ends = await asyncio.shield(self._look)
         partition = topics.partition_of(key, len(self._partitions))
         return await self._stations.reach({partition: ends[partition]}, self._catch_up_s)
+
+    async def _looked(self) -> Mapping[int, int]:
+        """Where the log ends: one answer for all who asked before the look, given to all of them at once. Handed from
+        one to the next it would cost a turn of the event loop each."""
+        loop = asyncio.get_running_loop()
+        async with self._looking:
+            await asyncio.sleep(self._looked_at + LOOK_EVERY_S - loop.time())
+            self._look = None  # who asks from here on may ask about what comes after this look
+            try:
+                return await self.ends()
+            finally:
+                self._looks += 1
+                self._looked_at = loop.time()
+
+    def _heard(self, look: asyncio.Task[Mapping[int, int]]) -> None:
+        """An error is for those who wait for the look; maybe all of them have gone."""
+        self._under_way.discard(look)
+        if not look.cancelled():
+            look.exception()
 
 
 _BEHIND: Final = Station("", "", 0, "", True, "Rejected", False)

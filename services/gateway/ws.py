@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, Protocol, cast
+from typing import Final, NamedTuple, Protocol, cast
 
 import structlog
 from websockets.exceptions import InvalidMessage, NegotiationError
@@ -72,6 +72,13 @@ class WsSettings:
     client_window_bits: int = 12
     memory_level: int = 3
     tls_look_s: float = 1.0
+
+
+class Opened(NamedTuple):
+    """A station that is let in: the answer, and its session; None where it speaks no version of OCPP that we do."""
+
+    response: Response
+    session: Session | None
 
 
 class Open(Protocol):
@@ -390,14 +397,12 @@ class Socket(asyncio.Protocol):
         return data[:cut]
 
     def _request(self, request: Request) -> None:
-        response = self._protocol.accept(request)
-        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            self._count(str(response.status_code))
-            self._protocol.send_response(response)
+        if "Upgrade" not in request.headers:
+            self._turn_away(self._protocol.accept(request))  # nobody who speaks WebSocket
             return
         self._requested = True
         self._apply_reading()  # what is sent before our answer waits in the socket
-        task = self._loop.create_task(self._handshake(request, response))
+        task = self._loop.create_task(self._handshake(request))
         self._listener.handshakes.add(task)
         task.add_done_callback(self._handshake_over)
 
@@ -407,9 +412,9 @@ class Socket(asyncio.Protocol):
             log.error("handshake failed", error=repr(error))
             self.abort()
 
-    async def _handshake(self, request: Request, accepted: Response) -> None:
+    async def _handshake(self, request: Request) -> None:
         began = self._loop.time()
-        outcome: Session | Refused | None
+        outcome: Opened | Refused | Response
         try:
             outcome = await self._admitted(request)
         except LogError as error:
@@ -418,10 +423,10 @@ class Socket(asyncio.Protocol):
         if isinstance(outcome, Refused) and outcome.status is HTTPStatus.UNAUTHORIZED:
             await asyncio.sleep(max(0.0, began + self._listener.settings.refusal_delay_s - self._loop.time()))
         if self._transport is None:
-            if isinstance(outcome, Session):
-                outcome.ended(ABNORMAL, "connection lost during the handshake")
+            if isinstance(outcome, Opened) and outcome.session is not None:
+                outcome.session.ended(ABNORMAL, "connection lost during the handshake")
             return
-        self._answer(accepted, outcome)
+        self._answer(outcome)
         self._requested = False
         self._stop_timer()
         self._flush()
@@ -430,8 +435,9 @@ class Socket(asyncio.Protocol):
             early, self._early = self._early, b""
             self.data_received(early)
 
-    async def _admitted(self, request: Request) -> Session | Refused | None:
-        """A session; None for a station that speaks no version of OCPP that we do."""
+    async def _admitted(self, request: Request) -> Opened | Refused | Response:
+        """A session, a refusal, or what is wrong with the request. Who is not let in costs no negotiation of the
+        protocol, which makes compressors."""
         try:
             identity = identity_of(request.path, self._listener.settings.prefix)
         except BadIdentity as error:
@@ -441,12 +447,21 @@ class Socket(asyncio.Protocol):
         self._knock = NOBODY  # nothing of it is kept for as long as the connection lasts
         if isinstance(admitted, Refused):
             return admitted
+        response = self._protocol.accept(request)
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            return response
         subprotocol = self._protocol.subprotocol
         if subprotocol is None:
-            return None
-        return await self._gateway.connect(admitted, identity, subprotocol, self)
+            return Opened(response, None)
+        session = await self._gateway.connect(admitted, identity, subprotocol, self)
+        return session if isinstance(session, Refused) else Opened(response, session)
 
-    def _answer(self, accepted: Response, outcome: Session | Refused | None) -> None:
+    def _turn_away(self, response: Response) -> None:
+        """The request is no good handshake (RFC 6455, section 4.2.2)."""
+        self._count(str(response.status_code))
+        self._protocol.send_response(response)
+
+    def _answer(self, outcome: Opened | Refused | Response) -> None:
         protocol = self._protocol
         if isinstance(outcome, Refused):
             response = protocol.reject(outcome.status, f"{outcome.reason}\r\n")
@@ -457,15 +472,19 @@ class Socket(asyncio.Protocol):
             self._count(str(int(outcome.status)))
             protocol.send_response(response)
             return
-        protocol.send_response(accepted)
-        if outcome is None:
+        if isinstance(outcome, Response):
+            self._turn_away(outcome)
+            return
+        protocol.send_response(outcome.response)
+        session = outcome.session
+        if session is None:
             self._count("subprotocol")
             protocol.send_close(PROTOCOL_ERROR, "no OCPP version in common: ocpp2.0.1 is spoken here")
-        elif outcome.closed:
+        elif session.closed:
             protocol.send_close(1012, "closed while it was opened")
         else:
             self._count("101")
-            self._session = outcome
+            self._session = session
             self._listener.opening.pop(self, None)
 
     def _too_slow(self) -> None:
