@@ -28,6 +28,7 @@ from ocppcore.service import (
 )
 from services.auth.domain import acme_account, authority, certificate, certificate_alarm
 from services.auth.domain import certificate_renewal as renewal
+from services.auth.domain import certificate_revocation as revocation
 from services.auth.domain import certificate_signing as signing
 from services.auth.domain import certificate_unasked as unasked
 from services.auth.domain.certificate_signing import Rules, SigningDesk
@@ -37,20 +38,23 @@ Evolve = Callable[[Any, View], Iterable[Put | Drop | Timer]]
 
 @dataclass(frozen=True)
 class Certificates:
-    """What the installation sets, and what asks its authority."""
+    """What the installation sets, and what asks its authority; `tells`: about revocations too."""
 
     rules: Rules = field(default_factory=Rules)
     effects: Mapping[type[Event], Effect] = field(default_factory=dict)
+    tells: bool = False
 
 
 def part(certificates: Certificates) -> Part:
     """Requests, timers, folds, tables, effects; the action itself is with the others."""
     desk = SigningDesk(certificates.rules)
+    revocations = revocation.RevocationDesk(certificates.tells, certificates.rules.signing_pause_ms)
     return Part(
-        requests=_requests(desk),
+        requests=(*_requests(desk), *_revocation_requests(revocations)),
         timers=(
             TimerHandler(signing.AGAIN, desk.again, lambda subject: _again_needs(desk, subject)),
             TimerHandler(certificate.EXPIRY, certificate.expire, lambda key: ((certificate.Certificate, key),)),
+            TimerHandler(certificate.TELL, revocations.again, lambda key: ((certificate.Certificate, key),)),
             TimerHandler(certificate.RENEW, unasked.look, lambda key: ((certificate.Certificate, key),)),
             TimerHandler(renewal.WAIT, renewal.expire, lambda key: ((renewal.Renewal, key),)),
             TimerHandler(renewal.TRIGGER, renewal.trigger, lambda key: ((renewal.Renewal, key),)),
@@ -64,7 +68,7 @@ def part(certificates: Certificates) -> Part:
             if "ChargingStationCertificate" in certificates.rules.uses
             else ()
         ),
-        folds=(*_signing_folds(), *_inventory_folds(), *_other_folds()),
+        folds=(*_signing_folds(), *_inventory_folds(), *_revocation_folds(), *_other_folds()),
         aggregates=(
             signing.Signings,
             certificate.Certificate,
@@ -110,9 +114,6 @@ def _requests(desk: SigningDesk) -> tuple[RequestHandler[Any], ...]:
             unasked.ask_lookups,
         ),
         RequestHandler(
-            contract.RevokeCertificate.NAME, contract.RevokeCertificate, certificate.revoke, certificate.revoke_needs
-        ),
-        RequestHandler(
             contract.EnsureLocalAuthority.NAME, contract.EnsureLocalAuthority, authority.ensure, authority.needs
         ),
         RequestHandler(
@@ -120,6 +121,13 @@ def _requests(desk: SigningDesk) -> tuple[RequestHandler[Any], ...]:
         ),
         RequestHandler(contract.EnsureAcmeKey.NAME, contract.EnsureAcmeKey, acme_account.ensure, acme_account.needs),
         RequestHandler(contract.TrustAuthority.NAME, contract.TrustAuthority, authority.trust, authority.trust_needs),
+    )
+
+
+def _revocation_requests(desk: revocation.RevocationDesk) -> tuple[RequestHandler[Any], ...]:
+    return (
+        RequestHandler(contract.RevokeCertificate.NAME, contract.RevokeCertificate, desk.revoke, revocation.needs),
+        RequestHandler(contract.RevocationResult.NAME, contract.RevocationResult, desk.told, revocation.needs),
     )
 
 
@@ -202,6 +210,13 @@ def _inventory_folds() -> Iterable[Fold[Any]]:
         certificate.project,
         certificate.derive_revoked,
     )
+
+
+def _revocation_folds() -> Iterable[Fold[Any]]:
+    needs, project = certificate.needs, certificate.project
+    yield Fold(contract.CertificateRevocationStarted, needs, revocation.evolve_started, project)
+    yield Fold(contract.CertificateRevocationDone, needs, revocation.evolve_done, project)
+    yield Fold(contract.CertificateRevocationFailed, needs, revocation.evolve_failed, project)
 
 
 def _other_folds() -> Iterable[Fold[Any]]:

@@ -80,6 +80,9 @@ class Settings(BaseServiceSettings):
         "", description="Program that reads a CSR (PEM) and writes the certificate and its CAs (PEM)"
     )
     ca_v2g_command: Command = Field("", description="The same for V2G certificates: another CA; unset: rejected")
+    ca_revoke_command: Command = Field(
+        "", description="Program that has a certificate (PEM) revoked, where a program or an EST server signs"
+    )
     ca_timeout_s: float = Field(30.0, gt=0, le=300, description="How long a server or a program has for one CSR")
     csrs_per_hour: int = Field(20, ge=1, le=1000, description="SignCertificate of one station; more are rejected")
     signing_attempts: int = Field(5, ge=1, le=20, description="How often a failing authority is asked for one CSR")
@@ -106,6 +109,8 @@ class Settings(BaseServiceSettings):
             raise ValueError("CSMS_AUTH_AUTHORITY is command: CSMS_AUTH_CA_COMMAND must name the program")
         if self.authority == "acme":
             self._complete_acme()
+        if self.ca_revoke_command and self.signs_by not in ("command", "est"):
+            raise ValueError("CSMS_AUTH_CA_REVOKE_COMMAND is for CSMS_AUTH_AUTHORITY command or est")
         if (self.ca_client_cert is None) != (self.ca_client_key is None):
             raise ValueError("CSMS_AUTH_CA_CLIENT_CERT and CSMS_AUTH_CA_CLIENT_KEY belong together")
         return self

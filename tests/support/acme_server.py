@@ -61,7 +61,8 @@ class Order:
 class AcmeServer:
     """`authorized`: names need no proof. `binding`: key id and key that an account must be bound by. `offered`: its
     challenges, whose proofs lie in the folder `proofs`. `processing`: so often an order is not finished yet.
-    `bad_nonces`: so many are refused. `instead`: what an endpoint answers whatever it is asked."""
+    `bad_nonces`: so many are refused. `instead`: what an endpoint answers whatever it is asked. `revoked`: serial
+    numbers with reasons."""
 
     ca: Ca
     authorized: bool = True
@@ -77,6 +78,7 @@ class AcmeServer:
     accounts: dict[str, dict[str, str]] = field(default_factory=dict)
     orders: list[Order] = field(default_factory=list)
     nonces: set[str] = field(default_factory=set)
+    revoked: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -110,6 +112,7 @@ class AcmeServer:
             "newNonce": f"{self.base}/nonce",
             "newAccount": f"{self.base}/account",
             "newOrder": f"{self.base}/order",
+            "revokeCert": f"{self.base}/revoke",
             "meta": {"externalAccountRequired": self.binding is not None},
         }
         return _json(200, made)
@@ -119,6 +122,8 @@ class AcmeServer:
             return self._account(header["jwk"], payload)
         if endpoint == "order" and not number:
             return self._new_order(payload, account)
+        if endpoint == "revoke":
+            return self._revoke(payload, account)
         order = self.orders[int(number.partition("/")[0])]
         if order.account != account:
             raise Refused(403, "unauthorized", "another account's")
@@ -256,6 +261,17 @@ class AcmeServer:
         order.chain = pem(leaf) + "".join(map(pem, self.ca.chain[:-1]))
         order.status = "processing" if self.processing else "valid"
         return _json(200, self._order(order, at))
+
+    def _revoke(self, payload: dict[str, Any], account: str) -> Answer:
+        """By the account that ordered it (RFC 8555, 7.6)."""
+        certificate = x509.load_der_x509_certificate(_decoded(payload["certificate"]))
+        text = pem(certificate)
+        if not any(order.account == account and order.chain.startswith(text) for order in self.orders):
+            raise Refused(403, "unauthorized", "not ordered by you")
+        if any(certificate.serial_number == serial for serial, _ in self.revoked):
+            raise Refused(400, "alreadyRevoked", "it is")
+        self.revoked.append((certificate.serial_number, payload["reason"]))
+        return Answer(200)
 
 
 @asynccontextmanager

@@ -19,8 +19,15 @@ RenewalState = Literal["asked", "triggered", "requested", "issued", "installed",
 """`asked` (TriggerMessage), `triggered` (accepted), `requested` (the CSR came), `issued` (CertificateSigned goes out),
 then one end: `installed` (the station accepted it), `rejected` (by the station), `failed`, `no_effect` (in time)."""
 
-CertificateAlarm = Literal["flood", "signing_failed", "rejected_by_station", "undelivered"]
-"""`flood`: too many CSRs; `signing_failed`: by the authority; `undelivered`: no answer to CertificateSigned."""
+CertificateAlarm = Literal["flood", "signing_failed", "rejected_by_station", "undelivered", "revocation_failed"]
+"""`flood`: too many CSRs; `signing_failed`: by the authority; `undelivered`: no answer to CertificateSigned;
+`revocation_failed`: an external authority has not revoked what is revoked here."""
+
+CrlReason = Literal["unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation"]
+"""Why, as a CRL says it (RFC 5280, 5.3.1)."""
+
+AuthorityTold = Literal["", "asked", "revoked", "failed"]
+"""How far an external authority is with a revocation; "": it is not asked."""
 
 
 class CaCertificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +97,17 @@ class RevokeCertificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     NAME: ClassVar[str] = "auth.RevokeCertificate.v1"
     fingerprint: str
     reason: str = ""
+    crl_reason: CrlReason = "unspecified"
+
+
+class RevocationResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came of asking the authority to revoke; key = station. `error` "": it has. `again`: as in SigningResult."""
+
+    NAME: ClassVar[str] = "auth.RevocationResult.v1"
+    fingerprint: str
+    attempt: int
+    error: str = ""
+    again: bool = False
 
 
 class EnsureLocalAuthority(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,6 +277,30 @@ class CertificateRevoked(CertificateEvent, frozen=True, kw_only=True, omit_defau
     not_after: int
     reason: str = ""
     actor: str = ""
+
+
+class CertificateRevocationStarted(CertificateEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The authority that signed it is asked to revoke it too, for the `attempt`-th time."""
+
+    TYPE: ClassVar[str] = "auth.CertificateRevocationStarted.v1"
+    attempt: int
+    crl_reason: CrlReason
+
+
+class CertificateRevocationDone(CertificateEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The authority has revoked it."""
+
+    TYPE: ClassVar[str] = "auth.CertificateRevocationDone.v1"
+    attempt: int
+
+
+class CertificateRevocationFailed(CertificateEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The authority has not. `retry_at` 0: it is not asked again by itself."""
+
+    TYPE: ClassVar[str] = "auth.CertificateRevocationFailed.v1"
+    attempt: int
+    reason: str
+    retry_at: int = 0
 
 
 class CertificateAlarmRaised(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):

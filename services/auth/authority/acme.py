@@ -10,8 +10,9 @@ The client blocks: it runs in a few threads of its own, and each of its requests
 import asyncio
 import datetime
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Final, Literal, NamedTuple, TypeVar
 
 import httpx
@@ -26,6 +27,7 @@ from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
 from ocppcore.contracts.auth import CertificateUse
+from ocppcore.contracts.certificates import CrlReason
 from ocppcore.topics import normalise
 from services.auth.authority import program
 from services.auth.authority.acme_account import AccountKey
@@ -37,9 +39,21 @@ CLEAR_S: Final = 10.0
 """For the program to take a proof back, after all else is over."""
 ERROR_CHARACTERS_MAX: Final = 300
 REFUSED: Final = frozenset(
-    {"badCSR", "badPublicKey", "badSignatureAlgorithm", "malformed", "rejectedIdentifier", "unsupportedIdentifier"}
-)
+    {
+        "badCSR", "badPublicKey", "badRevocationReason", "badSignatureAlgorithm", "malformed", "rejectedIdentifier",
+        "unsupportedIdentifier",
+    }
+)  # fmt: skip
 """Problems that lie in the request: the same one is not asked for again."""
+
+REVOKED: Final = "alreadyRevoked"
+REASONS: Final[Mapping[CrlReason, int]] = {
+    "unspecified": 0,
+    "keyCompromise": 1,
+    "affiliationChanged": 3,
+    "superseded": 4,
+    "cessationOfOperation": 5,
+}
 
 MISUNDERSTOOD: Final = (errors.Error, JoseError, ValueError, TypeError, KeyError, AttributeError)
 """What the client raises over answers that RFC 8555 does not know: no object, or without what must be in it."""
@@ -101,24 +115,33 @@ class AcmeAuthority:
     async def sign(self, wanted: Wanted) -> Sequence[x509.Certificate]:
         """The certificate and the CAs that the server sent with it. Raises AuthorityFailed."""
         _check_names(wanted)
+        async with self._visit() as visit:
+            order = await self._blocking(visit.order, wanted)
+            text = await self._proven(visit, order, wanted)
+        try:
+            return x509.load_pem_x509_certificates(text.encode())
+        except (ValueError, x509.InvalidVersion):
+            raise AuthorityFailed(f"{self._url} answered no certificates", again=True) from None
+
+    async def revoke(self, chain: Sequence[x509.Certificate], reason: CrlReason) -> None:
+        """By the account that ordered it. Raises AuthorityFailed."""
+        async with self._visit() as visit:
+            await self._blocking(visit.revoke, chain[0], REASONS[reason])
+
+    @asynccontextmanager
+    async def _visit(self) -> "AsyncIterator[Visit]":
+        """The client with our account's key, until the time is up. Raises AuthorityFailed."""
         key = await self._account.load()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout_s
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
         until = datetime.datetime.now() + datetime.timedelta(seconds=self._timeout_s)
         try:
             async with (
                 asyncio.timeout_at(deadline),
                 httpx.AsyncClient(verify=self._context, timeout=self._patience(), trust_env=False) as http,
             ):
-                visit = Visit(self._url, key, Bridge(http, deadline), until)
-                order = await self._blocking(visit.order, wanted, self._binding)
-                text = await self._proven(visit, order, wanted)
+                yield Visit(self._url, key, self._binding, Bridge(http, deadline), until)
         except TimeoutError:
             raise AuthorityFailed(f"{self._url} took longer than {self._timeout_s:g} s", again=True) from None
-        try:
-            return x509.load_pem_x509_certificates(text.encode())
-        except (ValueError, x509.InvalidVersion):
-            raise AuthorityFailed(f"{self._url} answered no certificates", again=True) from None
 
     def _patience(self) -> httpx.Timeout:
         """What cannot be opened is given up before the deadline: cut in its handshake, the socket would stay open."""
@@ -170,23 +193,38 @@ class Visit:
     """One certificate's way through the client. Each method blocks, for a thread; one at a time. `until`: local time,
     as the client reckons."""
 
-    def __init__(self, url: str, key: JWKEC, bridge: Bridge, until: datetime.datetime) -> None:
+    def __init__(self, url: str, key: JWKEC, binding: Binding | None, bridge: Bridge, until: datetime.datetime) -> None:
         self._url = url
         self._key = key
+        self._binding = binding
         self._until = until
         self._net = ClientNetwork(key, alg=ES256, user_agent="csms")
         self._net.session.trust_env = False
         self._net.session.mount("https://", bridge)
         self._net.session.mount("http://", bridge)
 
-    def order(self, wanted: Wanted, binding: Binding | None) -> messages.OrderResource:
-        """An order for the common name, by our account, which is opened where there is none."""
+    def order(self, wanted: Wanted) -> messages.OrderResource:
+        """An order for the common name."""
+        self._enter()
+        return self._client.new_order(wanted.request.public_bytes(Encoding.PEM))
+
+    def revoke(self, certificate: x509.Certificate, reason: int) -> None:
+        """One that is revoked already is fine."""
+        self._enter()
+        try:
+            self._client.revoke(certificate, reason)
+        except messages.Error as error:
+            if error.code != REVOKED:
+                raise
+
+    def _enter(self) -> None:
+        """By our account, which is opened where there is none."""
         directory = ClientV2.get_directory(self._url, self._net)
         self._client = ClientV2(directory, self._net)
         bound = None
-        if binding is not None:
+        if self._binding is not None:
             bound = messages.ExternalAccountBinding.from_data(
-                self._key.public_key(), binding.kid, binding.hmac_key, directory
+                self._key.public_key(), self._binding.kid, self._binding.hmac_key, directory
             )
         new = messages.NewRegistration.from_data(terms_of_service_agreed=True, external_account_binding=bound)
         try:
@@ -196,7 +234,6 @@ class Visit:
         if not address:
             raise AuthorityFailed(f"{self._url} did not say where our account is: no answer of ACME", again=True)
         self._net.account = messages.RegistrationResource(body=messages.Registration(), uri=address)
-        return self._client.new_order(wanted.request.public_bytes(Encoding.PEM))
 
     def proofs(self, order: messages.OrderResource, name: str, challenge: ChallengeType | None) -> Sequence[Proof]:
         """What is to be made known before the order is ready. Raises AuthorityFailed; blocks nobody."""

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from ocppcore.clock import Clock
@@ -14,12 +15,13 @@ from services.auth.authority.acme_account import AccountKey
 from services.auth.authority.command import CommandAuthority
 from services.auth.authority.est import EstAuthority, tls
 from services.auth.authority.local import LocalAuthority
-from services.auth.authority.port import Authority
+from services.auth.authority.port import Authority, Revoker
+from services.auth.authority.revoking import RevocationWorker, RevokingProgram
 from services.auth.authority.worker import SigningWorker
 from services.auth.certificates import Certificates
 from services.auth.domain.acme_account import ACME
 from services.auth.domain.authority import LOCAL
-from services.auth.domain.certificate import DAY_MS
+from services.auth.domain.certificate import CHAINS, DAY_MS
 from services.auth.domain.certificate_signing import Rules
 from services.auth.settings import Settings
 
@@ -44,6 +46,7 @@ class Means:
 def select(settings: Settings, means: Means) -> Selected:
     """Raises OperatorError for files that cannot be used."""
     local: LocalAuthority | None = None
+    revoker: Revoker | None = _program(settings)
     at_start: tuple[str, EnsureLocalAuthority | EnsureAcmeKey] | None = None
     authority: Authority | None
     match settings.signs_by:
@@ -69,12 +72,26 @@ def select(settings: Settings, means: Means) -> Selected:
             )
         case "acme":
             account = AccountKey(means.store, means.seal)
-            authority = _acme(settings, account)
+            authority = revoker = _acme(settings, account)
             at_start = (ACME, account.fresh())
     if authority is None:
         return Selected(Certificates(_rules(settings, frozenset())), None)
     worker = SigningWorker(authority, means.clock, settings.organization, local, settings.certificate_secc)
-    return Selected(Certificates(_rules(settings, authority.uses), worker.effects()), local, at_start)
+    effects = worker.effects()
+    if revoker is not None:
+        effects = {**effects, **RevocationWorker(revoker, partial(_chain, means.store)).effects()}
+    rules = _rules(settings, authority.uses)
+    return Selected(Certificates(rules, tells=revoker is not None, effects=effects), local, at_start)
+
+
+def _program(settings: Settings) -> RevokingProgram | None:
+    command = shlex.split(settings.ca_revoke_command)
+    return RevokingProgram(command, settings.ca_timeout_s) if command else None
+
+
+async def _chain(store: Store, fingerprint: str) -> str:
+    rows = await store.select(CHAINS, {"fingerprint": fingerprint}, limit=1)
+    return str(rows[0]["chain"]) if rows else ""
 
 
 def _acme(settings: Settings, account: AccountKey) -> AcmeAuthority:

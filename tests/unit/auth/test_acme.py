@@ -385,3 +385,42 @@ def test_settings_that_cannot_be(monkeypatch: pytest.MonkeyPatch, given: dict[st
         settings(monkeypatch, **given)
     assert says in str(refused.value)
     assert "not base64url!" not in str(refused.value)
+
+
+# Revocation
+
+
+async def test_what_it_signed_is_revoked_by_the_same_account(ca: Ca, tmp_path: Path) -> None:
+    """Asked once more, as after a crash, it is content."""
+    server = AcmeServer(ca)
+    async with acme_server(tmp_path, server) as trust:
+        one = authority(server, trust)
+        chain = await one.sign(wanted())
+        for _ in range(2):
+            await one.revoke(chain, "keyCompromise")
+    assert server.revoked == [(chain[0].serial_number, 1)]
+
+
+@pytest.mark.parametrize(
+    ("given", "says", "again"),
+    [
+        (problem("badRevocationReason", 400), "badRevocationReason", False),
+        (problem("serverInternal", 500), "serverInternal", True),
+        (problem("unauthorized"), "as it is", True),
+        (Answer(202), "HTTP OK", True),
+    ],
+)
+async def test_a_server_that_does_not_revoke(ca: Ca, tmp_path: Path, given: Answer, says: str, again: bool) -> None:
+    server = AcmeServer(ca, instead={"revoke": given})
+    async with acme_server(tmp_path, server) as trust:
+        with pytest.raises(AuthorityFailed) as failed:
+            await authority(server, trust).revoke([ca.issue(csr_request(STATION))], "unspecified")
+    assert (says in str(failed.value), failed.value.again) == (True, again), str(failed.value)
+
+
+async def test_a_certificate_of_another_authority_is_not_revoked(ca: Ca, tmp_path: Path) -> None:
+    server = AcmeServer(ca)
+    async with acme_server(tmp_path, server) as trust:
+        with pytest.raises(AuthorityFailed, match="not ordered by you"):
+            await authority(server, trust).revoke([ca.issue(csr_request(STATION))], "unspecified")
+    assert server.revoked == []
