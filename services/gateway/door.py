@@ -24,7 +24,7 @@ from services.gateway.domain import certificates
 from services.gateway.domain.admission import Basic, Knock
 from services.gateway.domain.certificates import ClientCertificate
 from services.gateway.domain.grants import Grant, carrier_of, profiles
-from services.gateway.domain.limiter import Limiter, PerMinute, Rate
+from services.gateway.domain.limiter import Buckets, Limiter, PerMinute, Rate
 from services.gateway.metrics import Stats
 from services.gateway.passwords import Passwords, Suspicious, TooBusy
 
@@ -33,6 +33,7 @@ LOOK_EVERY_S: Final = 0.05
 
 PER_IDENTITY: Final = Rate(20, 1.0)
 PER_SOURCE: Final = Rate(200, 2.0)
+LOGGED: Final = Rate(500, 20.0)
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +61,9 @@ class Rules:
     """`allow_unauthenticated`: no station needs a password; `hide_unknown`: unknown ones hear 401 like all others.
 
     `organizations`: whose certificates count (A00.FR.404), empty: anybody's whom a trusted authority has certified.
-    `identity` and `source`: how many handshakes may fail; `remembered_max`: of how many of each that is counted.
+    `identity` and `source`: how many handshakes may fail; `remembered_max`: of how many of each that is counted;
+    `logged`: how many failures of all together are written to the log, else a flood from many addresses at many
+    stations, all within their limits, would cost more to write down than to refuse.
     `recorded_per_station` and `recorded_max`: how many refusals are recorded in a minute (A00.FR.408).
     """
 
@@ -70,6 +73,7 @@ class Rules:
     identity: Rate = PER_IDENTITY
     source: Rate = PER_SOURCE
     remembered_max: int = 20_000
+    logged: Rate = LOGGED
     recorded_per_station: int = 3
     recorded_max: int = 60
 
@@ -120,6 +124,7 @@ class Door:
         self._record = record
         self._online = online
         self._recorded = PerMinute(rules.recorded_per_station, rules.recorded_max, rules.remembered_max)
+        self._logged = Buckets(rules.logged, 1)
         self._partitions = [TopicPartition(topics.STATIONS, cell) for cell in range(cells)]
         self._catch_up_s = catch_up_s
         self._looking = asyncio.Lock()
@@ -140,7 +145,8 @@ class Door:
         """A handshake that came to nothing before it named a station."""
         if self._limiter.failed("", source, self._clock()):
             self._stats.refusals[cause] += 1
-            log.warning("handshake failed", source=source, cause=cause)
+            if self._logged.take("", self._clock()):
+                log.warning("handshake failed", source=source, cause=cause)
         else:
             self._stats.refusals["over_limit"] += 1
 
@@ -199,6 +205,8 @@ class Door:
             self._stats.refusals["over_limit"] += 1
             return UNAUTHORIZED
         self._stats.refusals[refused.cause] += 1
+        if not self._logged.take("", now):
+            return refused
         why = {}
         if refused.cause == "certificate_organization" and knock.certificate is not None:
             why["why"] = certificates.organizations_differ(knock.certificate, self._rules.organizations)

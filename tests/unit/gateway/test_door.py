@@ -441,6 +441,18 @@ async def test_the_log_says_which_organisation_was_shown_and_which_was_wanted(sh
     assert [(line["cause"], line["why"]) for line in logged] == [("certificate_organization", why)]
 
 
+async def test_many_addresses_at_many_stations_do_not_fill_the_log():
+    """Each of them is within its limits, and is counted; the log has its own."""
+    door = await house({"logged": Rate(10, 0.001)})
+    with structlog.testing.capture_logs() as logged:
+        await asyncio.gather(*(door.asks(identity=f"X{n}", source=f"10.0.1.{n}") for n in range(50)))
+        door.door.failed("10.0.2.1", "tls")
+        assert len(logged) == 10
+        door.door._clock = lambda: system_clock() + 1_000_000
+        door.door.failed("10.0.2.2", "tls")
+    assert (len(logged), door.stats.refusals) == (11, {"unknown": 50, "tls": 2})
+
+
 @pytest.mark.parametrize(
     "address, source",
     [
