@@ -8,6 +8,7 @@ pings to silent sockets, limits on everything a stranger may send.
 import asyncio
 import logging
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -33,6 +34,8 @@ from services.gateway.tls_socket import TlsSocket
 PROTOCOL_ERROR: Final = 1002
 NOBODY: Final = Knock()
 WRITE_BUFFER_BYTES_MAX: Final = 256 * 1024
+BEGIN_AT_ONCE: Final = 4
+"""Handshakes that begin in one turn of the event loop: half a millisecond of work."""
 BAD_REQUEST: Final = (
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Content-Length: 26\r\n\r\nThis is no HTTP request.\r\n"
@@ -87,6 +90,12 @@ class Open(Protocol):
     def abort(self) -> None: ...
 
 
+class Begins(Protocol):
+    """A connection whose handshake waits for its turn."""
+
+    def begin(self) -> None: ...
+
+
 class WsListener:
     """A listening socket and all connections accepted on it.
 
@@ -104,6 +113,8 @@ class WsListener:
         self.opening: dict[Open, None] = {}
         self.handshakes: set[asyncio.Task[None]] = set()
         self.lost = asyncio.Event()
+        self._queued: deque[Begins] = deque()
+        self._turning = False
         self.extensions = (
             [
                 ServerPerMessageDeflateFactory(
@@ -180,6 +191,23 @@ class WsListener:
         oldest.abort()
         return oldest is not newcomer
 
+    def queue(self, one: Begins, loop: asyncio.AbstractEventLoop) -> None:
+        """Have it begin its handshake in its turn. However many come at once, between any few of them the event loop
+        serves those who are connected."""
+        self._queued.append(one)
+        if not self._turning:
+            self._turning = True
+            loop.call_soon(self._next, loop)
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            for _ in range(min(BEGIN_AT_ONCE, len(self._queued))):
+                self._queued.popleft().begin()
+        finally:
+            self._turning = bool(self._queued)
+            if self._turning:
+                loop.call_soon(self._next, loop)
+
     async def _watch(self, tls: Tls) -> None:
         while True:
             await asyncio.sleep(self.settings.tls_look_s)
@@ -228,6 +256,7 @@ class Socket(asyncio.Protocol):
     """One TCP connection: handshake, then frames between `websockets` and a session. Implements `Transport`."""
 
     __slots__ = (
+        "_arrived",
         "_blocked_since",
         "_closing",
         "_early",
@@ -266,6 +295,7 @@ class Socket(asyncio.Protocol):
         self._session: Session | None = None
         self._parts: list[bytes] | None = None
         self._requested = False
+        self._arrived = b""
         self._end_of_head = b""
         self._early = b""
         self._closing = False
@@ -292,6 +322,21 @@ class Socket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._seen = self._loop.time()
         self._pinged = False
+        if self._arrived:
+            self._arrived += data
+        elif self._protocol.state is CONNECTING and not self._requested:
+            self._arrived = data
+            self._listener.queue(self, self._loop)
+        else:
+            self._take(data)
+
+    def begin(self) -> None:
+        """Its turn: what has come of its handshake is looked at."""
+        data, self._arrived = self._arrived, b""
+        if data and self._transport is not None:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         protocol = self._protocol
         if protocol.state is CONNECTING:
             data = self._handshake_only(data)
@@ -306,6 +351,7 @@ class Socket(asyncio.Protocol):
             self._flush()
 
     def eof_received(self) -> bool:
+        self.begin()
         self._protocol.receive_eof()
         self._flush()
         return False
