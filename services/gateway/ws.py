@@ -8,7 +8,6 @@ pings to silent sockets, limits on everything a stranger may send.
 import asyncio
 import logging
 import socket
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -30,6 +29,7 @@ from services.gateway.gateway import Gateway
 from services.gateway.session import ABNORMAL, Session
 from services.gateway.tls import Tls, look_on_hangup
 from services.gateway.tls_socket import TlsSocket
+from services.gateway.turns import Turns
 
 PROTOCOL_ERROR: Final = 1002
 NOBODY: Final = Knock()
@@ -90,12 +90,6 @@ class Open(Protocol):
     def abort(self) -> None: ...
 
 
-class Begins(Protocol):
-    """A connection whose handshake waits for its turn."""
-
-    def begin(self) -> None: ...
-
-
 class WsListener:
     """A listening socket and all connections accepted on it.
 
@@ -113,8 +107,7 @@ class WsListener:
         self.opening: dict[Open, None] = {}
         self.handshakes: set[asyncio.Task[None]] = set()
         self.lost = asyncio.Event()
-        self._queued: deque[Begins] = deque()
-        self._turning = False
+        self.turns = Turns(BEGIN_AT_ONCE)
         self.extensions = (
             [
                 ServerPerMessageDeflateFactory(
@@ -190,23 +183,6 @@ class WsListener:
         del self.opening[oldest]
         oldest.abort()
         return oldest is not newcomer
-
-    def queue(self, one: Begins, loop: asyncio.AbstractEventLoop) -> None:
-        """Have it begin its handshake in its turn. However many come at once, between any few of them the event loop
-        serves those who are connected."""
-        self._queued.append(one)
-        if not self._turning:
-            self._turning = True
-            loop.call_soon(self._next, loop)
-
-    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            for _ in range(min(BEGIN_AT_ONCE, len(self._queued))):
-                self._queued.popleft().begin()
-        finally:
-            self._turning = bool(self._queued)
-            if self._turning:
-                loop.call_soon(self._next, loop)
 
     async def _watch(self, tls: Tls) -> None:
         while True:
@@ -326,7 +302,7 @@ class Socket(asyncio.Protocol):
             self._arrived += data
         elif self._protocol.state is CONNECTING and not self._requested:
             self._arrived = data
-            self._listener.queue(self, self._loop)
+            self._listener.turns.add(self.begin)
         else:
             self._take(data)
 

@@ -8,7 +8,6 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from services.gateway.ws import BEGIN_AT_ONCE, WsListener, WsSettings
 from tests.support.raw_ws import CLOSE, CONT, PING, PONG, basic, deflated, frame, raw, request
 from tests.unit.gateway.rig import PASSWORD, Rig, listener, playing_services, running
 from tests.unit.gateway.talk import call
@@ -190,30 +189,6 @@ async def test_what_is_wrong_with_a_handshake_is_told_to_who_would_be_let_in(wro
                 await socket.send(request(authorization=authorization, **wrong))
                 assert (await socket.response())[0] == expected
         assert rig.changes() == []
-
-
-async def test_handshakes_that_come_at_once_begin_a_few_in_each_turn_of_the_loop():
-    """So that those who are connected are served between them, however many strangers knock."""
-    turn, begun = 0, []
-
-    class Stranger:
-        def __init__(self, broken: bool) -> None:
-            self.broken = broken
-
-        def begin(self) -> None:
-            begun.append(turn)
-            if self.broken:
-                raise RuntimeError("a mistake of ours")
-
-    loop, listener, mistakes = asyncio.get_running_loop(), WsListener(WsSettings()), []
-    loop.set_exception_handler(lambda _, context: mistakes.append(context["exception"]))
-    for number in range(3 * BEGIN_AT_ONCE):
-        listener.queue(Stranger(broken=number == 1), loop)
-    while len(begun) < 3 * BEGIN_AT_ONCE:
-        await asyncio.sleep(0)
-        turn += 1
-    assert [begun.count(one) for one in range(turn)] == [2, BEGIN_AT_ONCE, BEGIN_AT_ONCE, BEGIN_AT_ONCE - 2]
-    assert len(mistakes) == 1, "it takes its turn only"
 
 
 @pytest.mark.parametrize("cuts", [(), (1,), (10, 40), (40, 41, 42)])
