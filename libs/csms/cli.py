@@ -122,7 +122,7 @@ def simulate(
     stations: Annotated[int, typer.Option(min=1, help="How many stations")] = 10,
     url: Annotated[str | None, typer.Option(help="Where they connect; without: the system on this machine")] = None,
     seed: Annotated[int, typer.Option(help="Repeats a run")] = 0,
-    faults: Annotated[str, typer.Option(help="offline,duplicates,reconnect-storm")] = "",
+    faults: Annotated[str, typer.Option(help="offline,duplicates,reconnect-storm,power-cuts")] = "",
     password: Annotated[str | None, typer.Option(help="Of all stations; without: those made at registration")] = None,
     duration: Annotated[float | None, typer.Option(help="Seconds; without: until Ctrl-C")] = None,
     speed: Annotated[float, typer.Option(help="How much faster than life drivers and batteries are")] = 60.0,
