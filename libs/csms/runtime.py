@@ -30,6 +30,7 @@ from ocppcore.http.auth import Authenticator, KeyRing
 from ocppcore.http.server import Server, config, listen
 from ocppcore.in_force import InForce
 from ocppcore.kafka import KafkaLog
+from ocppcore.kafka.security import security
 from ocppcore.log import Log, LogError, NewRecord, TopicPartition
 from ocppcore.postgres.log import PostgresLog
 from ocppcore.postgres.store import PostgresStore
@@ -63,7 +64,7 @@ async def open_log(settings: BaseServiceSettings, dsn: str) -> AsyncIterator[Log
     counts = topics.partition_counts(settings.partition_count, read(GatewaySettings).slots)
     log: Log
     if settings.log == "kafka":
-        log = kafka = KafkaLog(settings.kafka_bootstrap_servers, settings.namespace)
+        log = kafka = KafkaLog(settings.kafka_bootstrap_servers, settings.namespace, security=security(settings))
         declared = kafka.declare(counts, compacted=topics.COMPACTED, retention_days=settings.retention_days)
     else:
         async with telling(database_at(settings, dsn)):

@@ -2,12 +2,21 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
+from aiokafka.conn import collect_hosts, create_conn  # type: ignore[import-untyped]
+from aiokafka.errors import (  # type: ignore[import-untyped]
+    AuthenticationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 
+from ocppcore.kafka.security import PLAINTEXT, Security
 from ocppcore.log import LogUnavailable
 
 REQUEST_TIMEOUT_MS = 20_000
@@ -15,6 +24,14 @@ REQUEST_TIMEOUT_MS = 20_000
 
 RETRY_S = 0.25
 STOP_S = 10.0
+
+NOT_ADMITTED = (
+    AuthenticationFailedError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+    ssl.SSLCertVerificationError,
+)
+"""What waiting does not mend: we do not know the broker, or it does not know us."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +54,18 @@ class Cluster:
 
     bootstrap: str
     patience_s: float
+    security: Security = PLAINTEXT
 
     def options(self) -> dict[str, Any]:
         """The arguments that every aiokafka client gets."""
-        return {"bootstrap_servers": self.bootstrap.split(","), "request_timeout_ms": REQUEST_TIMEOUT_MS}
+        return {
+            "bootstrap_servers": self.bootstrap.split(","),
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            **self.security.options(),
+        }
 
     async def patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Attempt again until it succeeds. Raises LogUnavailable when patience ends."""
+        """Attempt again until it succeeds. Raises LogUnavailable when patience ends, at once if we are not let in."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self.patience_s
         while True:
@@ -51,9 +73,25 @@ class Cluster:
                 async with asyncio.timeout_at(end):
                     return await attempt()
             except (KafkaError, OSError) as error:
+                if (refusal := await self._refusal(error)) is not None:
+                    raise self.unavailable(refusal) from refusal
                 if loop.time() + RETRY_S >= end:
                     raise self.unavailable(error) from error
             await asyncio.sleep(RETRY_S)
+
+    async def _refusal(self, error: BaseException) -> BaseException | None:
+        """Why we are not let in, if that is it: of a client that could not start aiokafka tells only its logger."""
+        if self.security is PLAINTEXT or not isinstance(error, KafkaConnectionError):
+            return None
+        options = self.options()
+        for host, port, _ in collect_hosts(options.pop("bootstrap_servers")):
+            try:
+                (await create_conn(host, port, **options)).close()
+            except NOT_ADMITTED as refusal:
+                return refusal
+            except (KafkaError, OSError):
+                continue
+        return None
 
     async def connect(self, make: Callable[[], C]) -> C:
         """Make and start a client, patiently. Raises LogUnavailable."""

@@ -13,6 +13,7 @@ from ocppcore.kafka.cluster import Cluster, stop
 from ocppcore.kafka.membership import KafkaMembership
 from ocppcore.kafka.quiet import quieten
 from ocppcore.kafka.reader import KafkaReader
+from ocppcore.kafka.security import PLAINTEXT, Security
 from ocppcore.kafka.topics import TopicPlan, declare_topics
 from ocppcore.log import Headers, Log, NewRecord, RecordTooLarge, StreamRecord, TopicPartition
 
@@ -24,6 +25,7 @@ RECORD_OVERHEAD_BYTES = 64
 class KafkaLog(Log):
     """One per process. Connects at the first use; an empty value is Kafka's tombstone on compacted topics.
 
+    `security`: how it shows itself to the brokers and knows them.
     `patience_s`: how long an outage of the cluster is waited out before LogUnavailable. `session_timeout_s`: after so
     long without a sign of life a member's cells go to others (the broker's `group.min.session.timeout.ms` is usually
     6 s). `replication`: copies of each new partition; None: three, or as many as there are brokers.
@@ -34,6 +36,7 @@ class KafkaLog(Log):
         bootstrap: str,
         namespace: str = "",
         *,
+        security: Security = PLAINTEXT,
         patience_s: float = 90.0,
         session_timeout_s: float = 6.0,
         in_flight_bytes_max: int = 16_777_216,
@@ -41,7 +44,7 @@ class KafkaLog(Log):
         replication: int | None = None,
     ) -> None:
         quieten()
-        self._cluster = Cluster(bootstrap, patience_s)
+        self._cluster = Cluster(bootstrap, patience_s, security)
         self._prefix = f"{namespace}." if namespace else ""
         self._session_timeout_s = session_timeout_s
         self._record_bytes_max = record_bytes_max
