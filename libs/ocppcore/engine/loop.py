@@ -216,7 +216,7 @@ class Engine:
             raise LogReplaced(f"{self.service.name}: the database knows log {noted}, this is {identity}: csms recover")
 
     async def _serve(self) -> None:
-        membership = self.log.membership(f"{self.service.name}.cells", topics.requests(self.service.name))
+        membership = self.log.membership(topics.cells_group(self.service.name), topics.requests(self.service.name))
         self._forget()
         try:
             async with asyncio.TaskGroup() as group:
