@@ -224,11 +224,15 @@ def where() -> None:
 def acls(
     principal_prefix: Annotated[str, typer.Option(help="Before the service's name: csms-gateway")] = "csms-",
     format_: Annotated[AclFormat, typer.Option("--format", help="Commands to run, or data")] = AclFormat["kafka-acls"],
+    apply: Annotated[bool, typer.Option("--apply", help="Grant them, as the user that KAFKA_SASL_... names")] = False,
 ) -> None:
-    """The rights that each service's user needs on Kafka, from the table of topics. Shows only, changes nothing."""
+    """The rights that each service's user needs on Kafka, from the table of topics. Only shown, unless --apply."""
 
     async def show(settings: BaseServiceSettings) -> None:
         found = kafka_acls(settings.namespace, principal_prefix)
+        if apply:
+            typer.echo(await acls_tool.apply(found, settings))
+            return
         as_json = format_ is AclFormat["json"]
         shown = acls_tool.as_json(found) if as_json else acls_tool.as_commands(found, settings.kafka_bootstrap_servers)
         typer.echo(shown)

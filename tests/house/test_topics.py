@@ -12,8 +12,9 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from csms import houses
 from ocppcore import topics
 from ocppcore.kafka.acls import HOUSES, acls
-from ocppcore.kafka.log import IDENTITY, KafkaLog
+from ocppcore.kafka.log import KafkaLog
 from ocppcore.kafka.membership import KafkaMembership
+from ocppcore.kafka.topics import IDENTITY
 from ocppcore.log import TopicPartition
 from ocppcore.memory import MemoryReader
 from ocppcore.service import Service

@@ -1,4 +1,4 @@
-"""`csms acls`: the rights of the services' users on Kafka, as commands to run or as data."""
+"""`csms acls`: the rights of the services' users on Kafka, as commands to run, as data, or granted at once."""
 
 import json
 import shlex
@@ -6,9 +6,31 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from ocppcore.kafka.acls import Acl, Operation, Resource
+from ocppcore.kafka.cluster import Cluster
+from ocppcore.kafka.quiet import quieten
+from ocppcore.kafka.rights import grant
+from ocppcore.kafka.security import security
+from ocppcore.settings import BaseServiceSettings, SettingsError
 
 ADMIN: tuple[str, ...] = ("--command-config", "admin.properties")
 """Where the operator's own user stands: whoever grants rights needs one that may."""
+
+
+APPLY_PATIENCE_S = 30.0
+
+
+async def apply(found: Sequence[Acl], settings: BaseServiceSettings) -> str:
+    """Grant them on the cluster of the settings, whose user must be one that may; what was done, in words.
+
+    Raises SettingsError, RightsMissing where this user may not grant, LogUnavailable.
+    """
+    if not settings.kafka_bootstrap_servers:
+        raise SettingsError("KAFKA_BOOTSTRAP_SERVERS is required: where the rights are to be granted")
+    quieten()
+    cluster = Cluster(settings.kafka_bootstrap_servers, APPLY_PATIENCE_S, security(settings))
+    await grant(cluster, found)
+    users = ", ".join(dict.fromkeys(acl.principal for acl in found))
+    return f"{len(found)} rights are in force at {settings.kafka_bootstrap_servers}, of {users}"
 
 
 def as_json(found: Sequence[Acl]) -> str:

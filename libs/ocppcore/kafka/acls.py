@@ -6,11 +6,11 @@ and, but for gateways, may make those that are missing; none may change or delet
 not needed: whoever may write to a topic may do so idempotently (KIP-679).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, Literal, NamedTuple
 
 from ocppcore import topics
-from ocppcore.kafka.log import IDENTITY
+from ocppcore.kafka.topics import IDENTITY
 
 Resource = Literal["topic", "group"]
 Operation = Literal["Read", "Write", "Describe", "DescribeConfigs", "Create"]
@@ -44,6 +44,20 @@ def acls(namespace: str, principal_prefix: str) -> list[Acl]:
         Acl(principal(house, principal_prefix), resource, before + name, operation)
         for house in HOUSES
         for resource, name, operation in _of(house)
+    ]
+
+
+def used_in(namespace: str, houses: Collection[str]) -> list[Acl]:
+    """What a process with these services appends and reads all the time; `principal` is empty.
+
+    Making and describing topics is not among it (that shows when it is done), nor is the log's identity.
+    """
+    before = f"{namespace}." if namespace else ""
+    return [
+        Acl("", resource, before + name, operation)
+        for house in houses
+        for resource, name, operation in _of(house)
+        if resource == "topic" and operation in ("Read", "Write") and name != IDENTITY
     ]
 
 

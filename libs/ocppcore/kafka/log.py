@@ -1,23 +1,24 @@
 """`KafkaLog`: the log port on a Kafka cluster."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer  # type: ignore[import-untyped]
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from aiokafka.structs import TopicPartition as KafkaPartition  # type: ignore[import-untyped]
 
+from ocppcore.kafka.acls import Acl
 from ocppcore.kafka.appender import Appender, Entry
 from ocppcore.kafka.cluster import Cluster, stop
 from ocppcore.kafka.membership import KafkaMembership
 from ocppcore.kafka.quiet import quieten
 from ocppcore.kafka.reader import KafkaReader
+from ocppcore.kafka.rights import check_rights
 from ocppcore.kafka.security import PLAINTEXT, Security
-from ocppcore.kafka.topics import TopicPlan, declare_topics
+from ocppcore.kafka.topics import IDENTITY, TopicPlan, declare_topics
 from ocppcore.log import Headers, Log, NewRecord, RecordTooLarge, StreamRecord, TopicPartition
 
-IDENTITY = "log.identity"
 NUMBER = "number"
 RECORD_OVERHEAD_BYTES = 64
 
@@ -78,6 +79,10 @@ class KafkaLog(Log):
         await declare_topics(self._cluster, plan)
         # A new partition's broker may not know yet that it leads it: this asks until it does.
         await self.ends([TopicPartition(topic, partition) for topic, n in partitions.items() for partition in range(n)])
+
+    async def check_rights(self, wanted: Iterable[Acl]) -> None:
+        """Raises RightsMissing where this user lacks one of these, of topics that are declared."""
+        await check_rights(self._cluster, wanted)
 
     async def identity(self) -> str:
         """The first record of a topic of its own; each under another key, so that compaction keeps the first."""

@@ -24,6 +24,11 @@ class Security:
     password: str = field(default="", repr=False)
     tls: ssl.SSLContext | None = None
 
+    @property
+    def shown(self) -> str:
+        """Who we are to the cluster, as far as we know: one known by its certificate is called by its subject."""
+        return self.user or ("of our certificate" if self.tls is not None else "ANONYMOUS")
+
     def options(self) -> dict[str, Any]:
         """The arguments that aiokafka's clients take."""
         found: dict[str, Any] = {"security_protocol": self.protocol}

@@ -56,3 +56,8 @@ def test_principals_are_as_the_cluster_knows_them() -> None:
 
 def test_data_is_the_same() -> None:
     assert [Acl(**one) for one in json.loads(shown("--format", "json"))] == acls("", "csms-")
+
+
+def test_rights_are_granted_only_where_it_is_said_where() -> None:
+    ran = CliRunner().invoke(cli.app, ["acls", "--apply"], catch_exceptions=False)
+    assert (ran.exit_code, "KAFKA_BOOTSTRAP_SERVERS is required" in ran.output) == (1, True)
