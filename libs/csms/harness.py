@@ -216,12 +216,15 @@ class System:
         finally:
             await store.close()
 
-    async def csms(self, *arguments: str, seconds: float = 60.0) -> Ran:
-        """Run a `csms` command beside the system, to its end."""
+    async def csms(self, *arguments: str, seconds: float = 60.0, beside: str = "") -> Ran:
+        """Run a `csms` command beside the system, to its end; `beside`: in the environment of this service's process,
+        where it has one of its own."""
+        program = self.programs.get(beside)
+        environment = program.environment if program else self.environment
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "csms.cli", *arguments,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            env={**self.environment, "COLUMNS": "200"}, cwd=self.directory,
+            env={**environment, "COLUMNS": "200"}, cwd=self.directory,
         )  # fmt: skip
         try:
             output, _ = await asyncio.wait_for(process.communicate(), seconds)

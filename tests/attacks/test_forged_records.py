@@ -6,7 +6,6 @@ The system works with exactly that, over TLS, and every right that the table doe
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from decimal import Decimal
 
 import httpx
@@ -64,13 +63,12 @@ async def test_a_session_works_with_the_rights_of_the_table(guarded_kafka: Syste
 
 
 async def test_a_tool_works_with_the_rights_of_its_service(guarded_kafka: System) -> None:
-    as_gateway = replace(guarded_kafka, environment=guarded_kafka.programs["gateway"].environment)
-    ran = await as_gateway.csms("frames", "--last", "1")
+    ran = await guarded_kafka.csms("frames", "--last", "1", beside="gateway")
     assert ran.code == 0, ran.output
     program = guarded_kafka.programs["smartcharging"]
     await program.stop()
     try:
-        ran = await replace(guarded_kafka, environment=program.environment).csms("rebuild", "smartcharging")
+        ran = await guarded_kafka.csms("rebuild", "smartcharging", beside="smartcharging")
         assert ran.code == 0, ran.output
     finally:
         program.start()

@@ -13,6 +13,7 @@ from csms.kafka_broker import BrokerUnavailable, KafkaBroker
 from csms.kafka_guard import Guard
 from ocppcore.embedded import EmbeddedPostgres
 from ocppcore.kafka.acls import HOUSES
+from tests.support.guarded import Doors, Guarded
 from tests.support.guarded_kafka import NAMESPACE, RIGHTS, STRANGER, GuardedBroker, grant_by_command, user
 from tests.support.pki import authority
 from tests.support.system import running
@@ -38,13 +39,14 @@ async def guarded_broker() -> AsyncIterator[GuardedBroker]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def guarded_kafka(guarded_broker: GuardedBroker) -> AsyncIterator[System]:
-    """A process for each service, each with its own user and the rights of that."""
+async def guarded_kafka_system(guarded_broker: GuardedBroker) -> AsyncIterator[Guarded]:
+    """A process for each service, each with its own user and the rights of that; doors as of `csms up`."""
     by_command = [right for right in RIGHTS if right.principal == f"User:{user(BY_COMMAND)}"]
     await guarded_broker.grant(right for right in RIGHTS if right not in by_command)
     await grant_by_command(guarded_broker, by_command)
     guard = guarded_broker.guard
     with temporary_directory() as place:
+        doors = Doors(place)
         async with EmbeddedPostgres(place / "postgres", homes=place, restart=False) as database:
             made = on_kafka(
                 place, guarded_broker.broker.secured["SASL_SSL"], database.dsn,
@@ -56,6 +58,12 @@ async def guarded_kafka(guarded_broker: GuardedBroker) -> AsyncIterator[System]:
                 KAFKA_SECURITY_PROTOCOL="SASL_SSL",
                 KAFKA_SASL_MECHANISM="SCRAM-SHA-512",
                 KAFKA_SSL_CA_FILE=guarded_broker.ca_file,
+                **doors.settings,
             )  # fmt: skip
             async with running(made) as system:
-                yield system
+                yield doors.of(system)
+
+
+@pytest.fixture
+def guarded_kafka(guarded_kafka_system: Guarded) -> System:
+    return guarded_kafka_system.system
