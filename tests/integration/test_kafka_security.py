@@ -99,6 +99,22 @@ async def test_a_certificate_is_a_user_too(guarded_broker: GuardedBroker, tmp_pa
     assert await written(guarded_broker, "SSL", used, "mutual") == b"value"
 
 
+async def test_a_reader_that_waits_is_closed_at_once(guarded_broker: GuardedBroker) -> None:
+    """Also with TLS, where the goodbye is answered only after the fetch that the broker holds."""
+    await guarded_broker.grant(rights(DEVICE, "leaving"))
+    used = security(settings_of(guarded_broker, "SASL_SSL"))
+    log = KafkaLog(guarded_broker.broker.secured["SASL_SSL"], "leaving", security=used, patience_s=PATIENCE_S)
+    try:
+        await log.declare({TOPIC: 1})
+        reader = log.reader()
+        reader.assign({TopicPartition(TOPIC, 0): 0})
+        assert await reader.fetch(1, 1.0) == []
+        async with asyncio.timeout(5.0):
+            await reader.close()
+    finally:
+        await log.close()
+
+
 @pytest.mark.parametrize("protocol", ["SASL_SSL", "SSL"])
 async def test_a_broker_of_another_authority_is_refused(
     guarded_broker: GuardedBroker, tmp_path: Path, protocol: str
