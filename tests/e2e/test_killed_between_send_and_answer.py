@@ -123,7 +123,7 @@ async def change(http: httpx.AsyncClient, identity: str) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.requirement("A01.FR.02", "A02.FR.06", "A05.FR.07")
+@pytest.mark.requirement("A01.FR.02", "A05.FR.07")
 async def test_every_operation_ends_as_if_nothing_had_died(
     doomed: tuple[Guarded, str], http: httpx.AsyncClient
 ) -> None:
