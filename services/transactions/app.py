@@ -3,12 +3,13 @@
 from ocppcore.host import Environment, Hosted, host
 from services.transactions import service
 from services.transactions.api import router
+from services.transactions.domain.cost import UTC, Costs
 from services.transactions.tariffs_api import router as tariffs_router
 
 
-def build(env: Environment, master_pass_group: str) -> Hosted:
+def build(env: Environment, master_pass_group: str, costs: Costs = UTC) -> Hosted:
     """The service in this process; the master-pass group is auth's setting."""
-    made = service.build(env.pseudonyms, master_pass_group)
+    made = service.build(env.pseudonyms, master_pass_group, costs)
     return host(
         env,
         made,

@@ -12,6 +12,7 @@ from ocppcore.contracts.transactions import (
     RemoteStart,
     RemoteStop,
     ReservationStatusReported,
+    RunningCostDue,
     TransactionConflict,
     TransactionEnded,
     TransactionStarted,
@@ -22,12 +23,13 @@ from ocppcore.service import Fold, Part, RequestHandler, Service, TimerHandler
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
 from services.transactions.domain import cost, remote, tariff, transaction
+from services.transactions.domain.cost import Costs
 
 
-def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ...]:
+def parts(pseudonyms: Pseudonyms, master_pass_group: str = "", costs: Costs = cost.UTC) -> tuple[Part, ...]:
     """Transactions, remote starts and stops, tariffs."""
     transactions = Part(
-        actions=routes(TransactionEvents(pseudonyms, master_pass_group)),
+        actions=routes(TransactionEvents(pseudonyms, master_pass_group, costs)),
         folds=(
             *(
                 Fold(
@@ -45,6 +47,14 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
         aggregates=(transaction.Transaction, transaction.SeqPage, cost.Agreement),
         tables=(transaction.TRANSACTIONS,),
         copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS, topics.TARIFFS),
+    )
+    costs_due = Part(
+        timers=(
+            TimerHandler(
+                cost.COST_DUE, lambda subject, view, at: cost.fall_due(costs, subject, view, at), cost.due_needs
+            ),
+        ),
+        folds=(Fold(RunningCostDue, cost.told_needs, cost.evolve_told, derive=cost.derive_told),),
     )
     remotes = Part(
         requests=(
@@ -101,9 +111,9 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
         tables=(tariff.TARIFFS_TABLE, tariff.VERSIONS_TABLE),
         copies=(topics.TARIFFS, topics.STATIONS),
     )  # fmt: skip
-    return transactions, remotes, tariffs
+    return transactions, costs_due, remotes, tariffs
 
 
-def build(pseudonyms: Pseudonyms, master_pass_group: str = "") -> Service:
+def build(pseudonyms: Pseudonyms, master_pass_group: str = "", costs: Costs = cost.UTC) -> Service:
     """The whole service."""
-    return standard.build("transactions", parts(pseudonyms, master_pass_group))
+    return standard.build("transactions", parts(pseudonyms, master_pass_group, costs))

@@ -14,6 +14,7 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Outcome
 from ocppcore.tariff import Assignments, Tariff
 from ocppcore.wire import encode
+from services.transactions.domain.cost import COST_DUE
 from services.transactions.domain.transaction import TRANSACTIONS
 from services.transactions.service import parts
 from tests.support.given import NOW, World
@@ -184,3 +185,50 @@ def test_what_is_removed_or_changes_its_currency_leaves_transactions_alone(world
     world.given_copy(topics.TARIFFS, "t", None)
     assert answer(send(world, "Ended", 2, 2)) == {"totalCost": 1.0}
     assert answer(send(world, "Ended", 2, 2, transaction="next")) == {}
+
+
+def due(world: World, minutes: int) -> Outcome:
+    world.now = NOW + minutes * MINUTE
+    return world.tick(COST_DUE, "cs-1/t1/cost")
+
+
+def sent(world: World) -> list[dict[str, Any]]:
+    """The CostUpdated that were asked for, as this service's commands."""
+    asked = [msgspec.json.decode(record.value) for record in world.records if record.topic == "transactions.requests"]
+    assert {one["action"] for one in asked} <= {"CostUpdated"}
+    assert all(len(one["command_id"]) <= 36 for one in asked)
+    return [one["payload"] for one in asked]
+
+
+@pytest.mark.requirement("I02.FR.01")
+def test_a_station_that_does_not_ask_is_sent_the_cost_where_it_has_grown(world: World) -> None:
+    put(world, tariff({"TIME": "6.00", "PARKING_TIME": "0"}), default=True)
+    send(world, "Started", 0, 0, info={"chargingState": "Charging"})
+    assert world.timers == {(COST_DUE, "cs-1/t1/cost"): NOW + 15 * MINUTE}
+    due(world, 15)
+    assert sent(world) == [{"totalCost": 1.5, "transactionId": "T1"}]
+    send(world, "Updated", 1, 20, info={"chargingState": "SuspendedEV"})
+    due(world, 30)
+    due(world, 45)
+    assert [one["totalCost"] for one in sent(world)] == [1.5, 2.0]
+    send(world, "Ended", 2, 50)
+    assert world.timers == {}
+
+
+def test_a_station_that_asks_or_shows_nothing_is_sent_nothing(world: World) -> None:
+    put(world, tariff({"TIME": "6.00"}), default=True)
+    send(world, "Started", 0, 0, wh=0.0)
+    assert answer(send(world, "Updated", 1, 1, wh=1.0)) == {"totalCost": 0.1}
+    assert world.timers == {}
+    send(world, "Updated", 2, 2)
+    assert world.timers == {}
+    station(world, supports={"tariffText": False})
+    send(world, "Started", 0, 0, transaction="T2")
+    assert world.timers == {}
+
+
+def test_telling_the_cost_ends_with_the_transaction_or_after_a_month(world: World) -> None:
+    put(world, tariff({"TIME": "6.00"}), default=True)
+    send(world, "Started", 0, 0)
+    due(world, 31 * 24 * 60)
+    assert (len(sent(world)), world.timers) == (1, {})
