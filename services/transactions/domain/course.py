@@ -291,10 +291,8 @@ def course(pieces: Sequence[Piece], energy_wh: Decimal | None = None) -> Course 
             _spread(periods, [*waiting, len(periods) - 1], knot.wh)
             waiting.clear()
         state, tariff, at = knot.state or state, _ref(knot.tariff, owner, tariff), end
-    if not periods or (periods[-1].tariff, periods[-1].charging) != (
-        tariff,
-        state == CHARGING,
-    ):  # what the last event says holds from its moment on
+    # What the last event says holds from its moment on.
+    if not periods or (periods[-1].tariff, periods[-1].charging) != (tariff, state == CHARGING):
         periods.append(Period(at, at, state == CHARGING, ZERO, tariff))
     found = Course(start, tuple(periods))
     missing = EXACT.subtract(energy_wh, found.energy_wh) if energy_wh is not None else ZERO
