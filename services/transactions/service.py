@@ -6,6 +6,7 @@ from ocppcore.contracts import tariffs as contract
 from ocppcore.contracts.transactions import (
     REMOTE_START,
     REMOTE_STOP,
+    FallbackMessagesAsked,
     MeterValuesReceived,
     RemoteAsked,
     RemoteMoved,
@@ -22,7 +23,7 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Fold, Part, RequestHandler, Service, TimerHandler
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
-from services.transactions.domain import cost, remote, tariff, transaction
+from services.transactions.domain import cost, fallback, remote, tariff, transaction
 from services.transactions.domain.cost import Costs
 
 
@@ -54,7 +55,11 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "", costs: Costs = co
                 cost.COST_DUE, lambda subject, view, at: cost.fall_due(costs, subject, view, at), cost.due_needs
             ),
         ),
-        folds=(Fold(RunningCostDue, cost.told_needs, cost.evolve_told, derive=cost.derive_told),),
+        folds=(
+            Fold(RunningCostDue, cost.told_needs, cost.evolve_told, derive=cost.derive_told),
+            Fold(FallbackMessagesAsked, fallback.event_needs, fallback.evolve, derive=fallback.derive),
+        ),
+        aggregates=(fallback.Fallback,),
     )
     remotes = Part(
         requests=(

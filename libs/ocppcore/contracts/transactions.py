@@ -150,6 +150,19 @@ class RunningCostDue(Event, frozen=True, kw_only=True, omit_defaults=True):
         return self.station
 
 
+class FallbackMessagesAsked(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A station is to show this where it cannot ask (I04, I05). `identity`: its id as it was registered."""
+
+    TYPE: ClassVar[str] = "transactions.FallbackMessagesAsked.v1"
+    station: str
+    text: str
+    currency: str
+    identity: str
+
+    def subject(self) -> str:
+        return self.station
+
+
 class MeterValuesReceived(Event, frozen=True, kw_only=True):
     """Meter values exactly as the station sent them, in a transaction (E) or outside of one (J01)."""
 

@@ -232,3 +232,33 @@ def test_telling_the_cost_ends_with_the_transaction_or_after_a_month(world: Worl
     send(world, "Started", 0, 0)
     due(world, 31 * 24 * 60)
     assert (len(sent(world)), world.timers) == (1, {})
+
+
+@pytest.mark.requirement("I04.FR.02", "I05.FR.01")
+def test_a_station_is_sent_what_to_show_when_it_cannot_ask(world: World) -> None:
+    station(world, automatic={"provisioning": True, "localList": False, "desiredState": False})
+    token(world)
+    put(world, tariff({"ENERGY": "0.30"}, texts=TEXTS), default=True)
+    put(world, tariff({"ENERGY": "0.10"}, id="own"), tokens=(DRIVER,))
+    send(world, "Started", 0, 0, token="ABC")
+    asked = [record for record in world.records if record.topic == topics.requests("device")]
+    ask = msgspec.json.decode(asked[0].value)
+    values = {one["variable"]["name"]: one["attributeValue"] for one in ask["payload"]["setVariableData"]}
+    shown = "30 cents a kWh"
+    assert (ask["action"], asked[0].key) == ("SetVariables", "cs-1")
+    assert values == {"TariffFallbackMessage": shown, "TotalCostFallbackMessage": shown, "Currency": "EUR"}
+    send(world, "Started", 0, 0, transaction="T2")
+    assert len([record for record in world.records if record.topic == topics.requests("device")]) == 1
+    put(world, tariff({"ENERGY": "0.40"}))
+    send(world, "Started", 0, 0, transaction="T3")
+    assert len([record for record in world.records if record.topic == topics.requests("device")]) == 2
+
+
+@pytest.mark.requirement("I04.FR.02")
+@pytest.mark.parametrize("more", [{}, {"automatic": {"provisioning": True, "localList": False, "desiredState": False},
+                                       "supports": {"tariffText": False}}])  # fmt: skip
+def test_a_station_is_sent_nothing_unasked(world: World, more: dict[str, Any]) -> None:
+    station(world, **more)
+    put(world, tariff({"ENERGY": "0.30"}), default=True)
+    send(world, "Started", 0, 0)
+    assert [record for record in world.records if record.topic == topics.requests("device")] == []
