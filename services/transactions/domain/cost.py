@@ -189,7 +189,7 @@ class Costs:
         if tariff is not None and (agreement is None or tariff.ref not in agreement.tariffs):
             station = view.copy(STATIONS, StationState, event.station)
             zone = (agreement.zone if agreement else "") or (station.zone if station else "") or self.zone
-            shows = shows_tariff(station.supports if station else {})
+            shows = _shows(station)
             more["agreed"] = Agreed(tariff=tariff, zone=zone, shows=shows)
         return msgspec.structs.replace(event, **more), tariff
 
@@ -207,7 +207,7 @@ class Costs:
         if event.seq_no < held.seen[-1][1] or tariff.ref == (agreement.shown if agreement else ""):
             return False
         station = view.copy(STATIONS, StationState, event.station)
-        return shows_tariff(station.supports if station else {})
+        return _shows(station)
 
 
 UTC: Final = Costs()
@@ -234,6 +234,10 @@ def bill_of(transaction: Transaction, tariffs: Mapping[str, Tariff], zone: str) 
         return None
     found = course(transaction.course, transaction.energy_wh)
     return rate_along(tariffs, found, zone) if found is not None else None
+
+
+def _shows(station: StationState | None) -> bool:
+    return station is None or shows_tariff(station.supports, station.reported)
 
 
 def _is_silent(agreement: Agreement | None, event: TransactionEvent) -> bool:

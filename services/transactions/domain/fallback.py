@@ -41,7 +41,7 @@ def asked(event: TransactionEvent, view: View, context: Context) -> Iterable[Fal
     if event.offline or not event.agreed or not isinstance(event, TransactionStarted):
         return
     station = view.copy(STATIONS, StationState, event.station)
-    if station is None or not station.automatic.provisioning or not shows_tariff(station.supports):
+    if station is None or not station.automatic.provisioning or not shows_tariff(station.supports, station.reported):
         return
     tariff = view.whole(TARIFFS, read_index).choose(Whose("", "", event.station), context.now)
     if tariff is None:
