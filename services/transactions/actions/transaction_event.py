@@ -121,7 +121,7 @@ class TransactionEvents:
         )
         fields |= told.fields()
         response = TransactionEventResponse(**fields) if fields else EMPTY
-        events: list[Event] = [event, *fallback.asked(event, view, context)]
+        events: list[Event] = [event, *fallback.asked(event, view, context)] if event.agreed else [event]
         if said.meter_values:
             meter = MeterValuesReceived(
                 at=context.now,
