@@ -23,7 +23,10 @@ SERVICES = ("auth", "transactions", "smartcharging", "device")
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One row. `retention` None: kept for ever (or compacted); `stream`: numbered rows of a service's store."""
+    """One row. `retention` None: kept for ever (or compacted); `stream`: numbered rows of a service's store.
+
+    `sparse`: most keys have no record and none is a refusal, so that who finds nothing in a copy waits for nothing.
+    """
 
     name: str
     key: str
@@ -34,6 +37,7 @@ class Topic:
     compacted: bool = False
     retention: Retention | None = None
     stream: bool = False
+    sparse: bool = False
 
     @property
     def retention_days(self) -> int | None:
@@ -137,6 +141,16 @@ TABLE: tuple[Topic, ...] = (
     Topic("device.stations", "station id", _STATE, ("device",), ("gateway", *SERVICES), compacted=True),
     Topic("auth.tokens", "pseudonym of the idToken", _STATE, ("auth",), SERVICES, compacted=True),
     Topic("auth.apikeys", "key id", _STATE, ("auth",), ("gateway", *SERVICES), compacted=True),
+    Topic(
+        "transactions.open",
+        "`token:`, `group:` or `station:` and whose",
+        "open transactions of a token or group that has a limit or a credit; those of a station that nobody is "
+        "authorized for any more; or deleted: true",
+        ("transactions",),
+        ("auth", "transactions"),
+        compacted=True,
+        sparse=True,
+    ),
     Topic("auth.authorities", "fingerprint of the certificate", _STATE, ("auth",), ("gateway", "auth"), compacted=True),
 )
 
@@ -151,6 +165,7 @@ STATIONS = "device.stations"
 TOKENS = "auth.tokens"
 APIKEYS = "auth.apikeys"
 AUTHORITIES = "auth.authorities"
+OPEN = "transactions.open"
 STATES = frozenset(topic.name for topic in TABLE if topic.payload is _STATE)
 """State that others keep a copy of: a change of it is in force once they have read it."""
 

@@ -33,7 +33,19 @@ from ocppcore.log import Log, LogReplaced, LogUnavailable, Membership, NewRecord
 from ocppcore.parking import RecordParked
 from ocppcore.rpc import CallError
 from ocppcore.seal import Seal
-from ocppcore.service import Aggregate, Connection, Drop, Follow, Lookup, Need, Operation, Outcome, Result, Service
+from ocppcore.service import (
+    Aggregate,
+    Connection,
+    Drop,
+    Follow,
+    Lookup,
+    Need,
+    Operation,
+    Outcome,
+    Result,
+    Service,
+    no_lookups,
+)
 from ocppcore.store import CellRow, CopyRow, Fenced, StateKey, Store, StoreUnavailable, TimerKey
 from ocppcore.wire import WireModel, encode
 
@@ -394,6 +406,8 @@ class Engine:
         for _ in range(self.settings.looks_max):
             await self._load(need for work in works for need in work.needs)
             found, late = await self._find(works)
+            if not late and self._look_further(works, found):
+                found, late = await self._find(works)
             try:
                 batch, job, results = self._decide(works, found, late)
                 break
@@ -449,6 +463,17 @@ class Engine:
             data = loaded.get(key)
             kind = self.service.aggregates[key.kind]
             self._cache[key] = msgspec.json.decode(data, type=kind) if data is not None else None
+
+    def _look_further(self, works: Sequence[Work], found: Mapping[Lookup, CopyRow | None]) -> bool:
+        """Add the lookups that the rows found lead to; whether there are any that were not found yet."""
+        view, more = self._batch(found), False
+        for work in works:
+            if work.action is None or work.action.further is no_lookups:
+                continue
+            if lookups := work.action.further(work.body, work.station, view):
+                work.lookups = (*work.lookups, *lookups)
+                more = more or any(lookup not in found for lookup in lookups)
+        return more
 
     async def _find(self, works: Sequence[Work]) -> tuple[Mapping[Lookup, CopyRow | None], frozenset[Lookup]]:
         """Copies' rows, and the lookups that could not be answered because a copy stays behind."""
