@@ -35,7 +35,7 @@ def build(env: Environment, settings: Settings) -> Hosted:
     """The service in this process. Raises OperatorError where its authority cannot be used as it is set."""
     means = Means(env.store("auth"), Seal(env.keys.password, PURPOSE), env.clock)
     selected = select(settings, means)
-    made = service.build(env.pseudonyms, settings.master_pass_group, selected.certificates)
+    made = service.build(env.pseudonyms, settings.rules, selected.certificates, settings.guessing)
     drivers = Drivers(env.keys.pseudonym)
     hosted = host(
         env,

@@ -1,6 +1,7 @@
 """The auth service as data for the engine."""
 
 from ocppcore import standard, topics
+from ocppcore.authorization import NO_RULES, Rules
 from ocppcore.contracts import auth as contract
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Fold, Part, RequestHandler, Service
@@ -10,18 +11,22 @@ from services.auth.actions import routes
 from services.auth.actions.authorize import Authorize
 from services.auth.actions.sign_certificate import SignCertificate
 from services.auth.certificates import Certificates
-from services.auth.domain import api_key, token
+from services.auth.domain import api_key, key_codes, token
 from services.auth.domain.certificate_signing import SigningDesk
+from services.auth.domain.key_codes import NO_GUESSING, Guessing
 
 
 def parts(
-    pseudonyms: Pseudonyms, master_pass_group: str = "", certificates: Certificates | None = None
+    pseudonyms: Pseudonyms,
+    rules: Rules = NO_RULES,
+    certificates: Certificates | None = None,
+    guessing: Guessing = NO_GUESSING,
 ) -> tuple[Part, ...]:
     """Tokens with what stations ask, API keys, certificates (None: no authority is there)."""
     certificates = certificates or Certificates()
     signing = SignCertificate(SigningDesk(certificates.rules))
     tokens = Part(
-        actions=routes(Authorize(pseudonyms, master_pass_group), signing),
+        actions=routes(Authorize(pseudonyms, rules, guessing), signing),
         requests=(
             RequestHandler(
                 contract.PutToken.NAME, contract.PutToken, token.put, lambda _, key: token.needs(key), token.lookups
@@ -50,12 +55,13 @@ def parts(
                 derive=projections.derive_token_removed,
             ),
             Fold(contract.AuthorizationDecided),
+            Fold(contract.KeyCodeRefused, needs=key_codes.needs, evolve=key_codes.evolve),
             Fold(contract.ContractCertificateRefused),
             Fold(contract.CertificateStatusRefused),
         ),
-        aggregates=(token.Token, token.DriverKey),
+        aggregates=(token.Token, token.DriverKey, key_codes.KeyCodes),
         tables=(projections.TOKENS,),
-        copies=(topics.TOKENS, topics.STATIONS),
+        copies=(topics.TOKENS, topics.STATIONS, topics.OPEN),
     )
     api_keys = Part(
         requests=(
@@ -93,6 +99,11 @@ def parts(
     return tokens, api_keys, certificates_part.part(certificates)
 
 
-def build(pseudonyms: Pseudonyms, master_pass_group: str = "", certificates: Certificates | None = None) -> Service:
+def build(
+    pseudonyms: Pseudonyms,
+    rules: Rules = NO_RULES,
+    certificates: Certificates | None = None,
+    guessing: Guessing = NO_GUESSING,
+) -> Service:
     """The whole service."""
-    return standard.build("auth", parts(pseudonyms, master_pass_group, certificates))
+    return standard.build("auth", parts(pseudonyms, rules, certificates, guessing))

@@ -6,7 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from ocppcore.authorization import Rules
 from ocppcore.settings import BaseServiceSettings, service_config
+from services.auth.domain.key_codes import Guessing
 
 
 def _https(url: str) -> str:
@@ -39,6 +41,21 @@ class Settings(BaseServiceSettings):
 
     master_pass_group: str = Field(
         "", max_length=36, description="groupIdToken whose members may stop transactions and start none (C16)"
+    )
+    concurrent_transactions: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="How many transactions a token that does not say may have at a time; 0: any number",
+    )
+    group_concurrent_transactions: int = Field(
+        0, ge=0, le=1000, description="The same for all tokens of a group together"
+    )
+    key_code_attempts: int = Field(
+        5, ge=1, le=100, description="Wrong key codes at one station before all of them are refused there for a while"
+    )
+    key_code_pause_s: float = Field(
+        10.0, ge=1, le=3600, description="The first such while; it doubles with each further wrong one, up to 1 h"
     )
     authority: Literal["none", "local", "command", "est"] = Field(
         "none",
@@ -86,6 +103,21 @@ class Settings(BaseServiceSettings):
         if (self.ca_client_cert is None) != (self.ca_client_key is None):
             raise ValueError("CSMS_AUTH_CA_CLIENT_CERT and CSMS_AUTH_CA_CLIENT_KEY belong together")
         return self
+
+    @property
+    def rules(self) -> Rules:
+        """What decisions about idTokens take from the settings, in every service."""
+        return Rules(
+            master_pass_group=self.master_pass_group,
+            concurrent=self.concurrent_transactions,
+            group_concurrent=self.group_concurrent_transactions,
+            zone=self.zone,
+        )
+
+    @property
+    def guessing(self) -> Guessing:
+        """What is done against guessing key codes."""
+        return Guessing(self.key_code_attempts, round(self.key_code_pause_s * 1000))
 
     @property
     def signs_by(self) -> Literal["none", "local", "command", "est"]:

@@ -1,6 +1,7 @@
 """The transactions service as data for the engine."""
 
 from ocppcore import standard, topics
+from ocppcore.authorization import NO_RULES, Rules
 from ocppcore.commands import ENDED, Ended, ask_needs
 from ocppcore.contracts.transactions import (
     REMOTE_START,
@@ -20,13 +21,13 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Fold, Part, RequestHandler, Service, TimerHandler
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
-from services.transactions.domain import remote, transaction
+from services.transactions.domain import open_transactions, remote, transaction
 
 
-def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ...]:
-    """Transactions, and remote starts and stops."""
+def parts(pseudonyms: Pseudonyms, rules: Rules = NO_RULES) -> tuple[Part, ...]:
+    """Transactions, remote starts and stops, what tokens have open."""
     transactions = Part(
-        actions=routes(TransactionEvents(pseudonyms, master_pass_group)),
+        actions=routes(TransactionEvents(pseudonyms, rules)),
         folds=(
             *(
                 Fold(kind, transaction.needs, transaction.evolve, transaction.project)
@@ -64,9 +65,9 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
         aggregates=(remote.Remote,),
         tables=(remote.REMOTE,),
     )
-    return transactions, remotes
+    return transactions, remotes, open_transactions.part()
 
 
-def build(pseudonyms: Pseudonyms, master_pass_group: str = "") -> Service:
+def build(pseudonyms: Pseudonyms, rules: Rules = NO_RULES) -> Service:
     """The whole service."""
-    return standard.build("transactions", parts(pseudonyms, master_pass_group))
+    return standard.build("transactions", parts(pseudonyms, rules))

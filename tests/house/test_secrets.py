@@ -27,6 +27,7 @@ from websockets.exceptions import InvalidStatus
 from csms.tools.access import Access
 from csms.tools.frames import frames
 from ocppcore import telemetry, topics
+from ocppcore.authorization import Rules
 from ocppcore.clock import system_clock
 from ocppcore.contracts.auth import ApiKeyState
 from ocppcore.envelope import state_record
@@ -135,7 +136,7 @@ async def whole(logged: io.StringIO, tmp_path: Path) -> AsyncIterator[Whole]:
     hosted = [
         device.build(env, DeviceSettings.model_validate({"data": tmp_path})),
         auth.build(env, AuthSettings.model_validate({"data": tmp_path})),
-        transactions.build(env, ""),
+        transactions.build(env, Rules()),
         smartcharging.build(env),
         built.hosted,
     ]

@@ -377,7 +377,7 @@ class World:
                 identity=station.identity, fields=StationFields(credential=credential), spare=credential, create=True
             )
             await self._request(log, "device", PutStation.NAME, station.identity.casefold(), body)
-        token = PutToken(state=TokenState(type="ISO14443", status="Accepted"), driver_key="x")
+        token = PutToken(state=TokenState(type="ISO14443", status="Accepted", concurrent=1), driver_key="x")
         await self._request(log, "auth", PutToken.NAME, PSEUDONYMS.of("ISO14443", "TOKEN-0"), token)
 
     async def _request(self, log: MemoryLog, service: str, type_: str, key: str, body: msgspec.Struct) -> None:

@@ -174,7 +174,8 @@ class AuthorizationDecided(AuthStationEvent, frozen=True, kw_only=True, omit_def
     """Authorize and its answer. `token`: the pseudonym, "" for NoAuthorization.
 
     `token_position` and `station_position`: the records of `auth.tokens` and `device.stations` that it was decided
-    on, -1: there was none. `certificate_status`: set where the station sent a contract certificate.
+    on, -1: there was none; `open_position`, `group_open_position`, `held_position`: those of `transactions.open`, where
+    these told of any. `certificate_status`: set where the station sent a contract certificate.
     """
 
     TYPE: ClassVar[str] = "auth.AuthorizationDecided.v1"
@@ -186,6 +187,18 @@ class AuthorizationDecided(AuthStationEvent, frozen=True, kw_only=True, omit_def
     certificate_status: str = ""
     token_position: int = -1
     station_position: int = -1
+    open_position: int = -1
+    group_open_position: int = -1
+    held_position: int = -1
+
+
+class KeyCodeRefused(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A wrong key code was entered at the station, the `wrong`-th that counts; from then until `locked_until` (0: not)
+    no code is looked at there (C04.FR.06)."""
+
+    TYPE: ClassVar[str] = "auth.KeyCodeRefused.v1"
+    wrong: int
+    locked_until: int = 0
 
 
 class CertificateSigningRefused(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -5,15 +5,18 @@ A token's home is the cell of its pseudonym; stations ask in their own cells, so
 """
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
-from ocppcore.authorization import TokenState
+from ocppcore.authorization import Credit, TokenState
 from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.auth import PutToken, RemoveToken, TokenChanged, TokenRegistered, TokenRemoved
 from ocppcore.service import Aggregate, Context, Drop, Lookup, Need, Outcome, Put, Result, View, problem
 from ocppcore.topics import STATIONS
+from ocppcore.weekly import Window
+
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 class Token(Aggregate, frozen=True, kw_only=True):
@@ -90,6 +93,7 @@ def represent(state: TokenState) -> dict[str, object]:
         "language1": state.language1,
         "language2": state.language2,
         "personalMessage": msgspec.to_builtins(message) if message else None,
+        "personalMessages": [msgspec.to_builtins(one) for one in state.messages],
         "cacheExpiryDateTime": _time(state.cache_expiry),
         "chargingPriority": state.charging_priority,
         "stations": _list(state.stations),
@@ -97,6 +101,10 @@ def represent(state: TokenState) -> dict[str, object]:
         "connectorTypes": _list(state.connector_types),
         "validFrom": _time(state.valid_from),
         "validTo": _time(state.valid_to),
+        "windows": None if state.windows is None else [_window(one) for one in state.windows],
+        "concurrentTransactions": state.concurrent,
+        "groupConcurrentTransactions": state.group_concurrent,
+        "credit": _credit(state.credit) if state.credit else None,
     }
 
 
@@ -110,6 +118,18 @@ def evolve_removed(event: TokenRemoved, _: View) -> Iterable[Drop]:
 
 def _time(ms: int | None) -> str | None:
     return None if ms is None else to_rfc3339(ms)
+
+
+def _window(window: Window) -> dict[str, object]:
+    return {"days": [DAYS[day] for day in window.days], "from": _clock(window.start), "to": _clock(window.end)}
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+def _credit(credit: Credit) -> dict[str, str]:
+    return {"balance": format(credit.balance, "f"), "currency": credit.currency, "limit": format(credit.limit, "f")}
 
 
 def _list(values: Sequence[object] | None) -> list[object] | None:

@@ -46,7 +46,7 @@ class Rig:
         made = Rules(**{"uses": frozenset(USES), "organization": ORGANIZATION} | rules)
         effects = self.worker.effects()
         self.world = World(
-            "auth", (*parts(Pseudonyms(b"key"), "", Certificates(made, effects)), part(commands("auth")))
+            "auth", (*parts(Pseudonyms(b"key"), certificates=Certificates(made, effects)), part(commands("auth")))
         )
         self.carried = 0
         if authority is None:

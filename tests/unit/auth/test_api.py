@@ -54,6 +54,17 @@ FULL = {
     "connectorTypes": ["sType2"],
     "validFrom": "2025-01-01T00:00:00.000Z",
     "validTo": "2032-01-01T01:00:00+01:00",
+    "personalMessages": [
+        {"format": "UTF8", "language": "de", "content": "Hallo"},
+        {"format": "ASCII", "language": "en", "content": "Hello"},
+    ],
+    "windows": [
+        {"days": ["Mon", "Sun"], "from": "22:00", "to": "06:30"},
+        {"days": ["Tue"], "from": "00:00", "to": "24:00"},
+    ],
+    "concurrentTransactions": 1,
+    "groupConcurrentTransactions": 0,
+    "credit": {"balance": "-12.50", "currency": "EUR", "limit": "20"},
 }
 
 
@@ -88,6 +99,20 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"personalMessage": {"format": "PDF", "content": "x"}}, "body.personalMessage.format"),
     ({"personalMessage": {"format": "UTF8", "content": "x" * 513}}, "body.personalMessage.content"),
     ({"evses": [0]}, "body.evses.0"),
+    ({"personalMessages": [{"format": "UTF8", "content": "x"}]}, "body"),
+    ({"personalMessages": 2 * [{"format": "UTF8", "content": "x", "language": "en"}]}, "body"),
+    ({"windows": [{"days": [], "from": "00:00", "to": "01:00"}]}, "body.windows.0.days"),
+    ({"windows": [{"days": ["Mo"], "from": "00:00", "to": "01:00"}]}, "body.windows.0.days.0"),
+    ({"windows": [{"days": ["Mon"], "from": "24:00", "to": "01:00"}]}, "body.windows.0"),
+    ({"windows": [{"days": ["Mon"], "from": "8:00", "to": "01:00"}]}, "body.windows.0.from"),
+    ({"windows": 51 * [{"days": ["Mon"], "from": "08:00", "to": "01:00"}]}, "body.windows"),
+    ({"concurrentTransactions": -1}, "body.concurrentTransactions"),
+    ({"concurrentTransactions": True}, "body.concurrentTransactions"),
+    ({"credit": {"balance": 1.5, "currency": "EUR"}}, "body.credit.balance"),
+    ({"credit": {"balance": "NaN", "currency": "EUR"}}, "body.credit.balance"),
+    ({"credit": {"balance": "1e30", "currency": "EUR"}}, "body.credit.balance"),
+    ({"credit": {"balance": "1", "currency": "Euro"}}, "body.credit.currency"),
+    ({"credit": {"balance": "1", "currency": "EUR", "limit": "-1"}}, "body.credit.limit"),
     ({"stations": ["a:b"]}, "body.stations.0"),
 ]
 
