@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Response
 
 from ocppcore.authorization import AuthorizationStatus
-from ocppcore.contracts.auth import ChangeApiKey, PutApiKey, PutToken, RemoveToken, RevokeApiKey
+from ocppcore.contracts.auth import ChangeApiKey, PatchToken, PutApiKey, PutToken, RemoveToken, RevokeApiKey
 from ocppcore.http.auth import hash_key, require
 from ocppcore.http.pages import Page, Wanted, wanted
 from ocppcore.http.problems import Problem, documented
@@ -25,6 +25,7 @@ from services.auth.bodies import (
     IdToken,
     NewApiKey,
     TokenBody,
+    TokenPatch,
     TokenShown,
     TokenType,
 )
@@ -67,6 +68,17 @@ def _tokens(store: Store, pseudonyms: Pseudonyms, drivers: Drivers) -> APIRouter
         if operation is None:
             return write.pending({})
         return write.answer(operation, f"/auth/tokens/{kind}/{quote(value, safe='')}", {"idToken": value})
+
+    @made.patch(
+        "/tokens/{type}/{idToken:path}", summary="Change some fields of a token", response_model=TokenShown,
+        responses=RESPONSES | documented(404),
+    )  # fmt: skip
+    async def change(
+        kind: KindPath, value: TokenPath, body: TokenPatch, write: Annotated[Write, writing("operator")]
+    ) -> Response:
+        """So a program sets a status, or what a driver may still spend, and leaves the rest."""
+        operation, _ = await write.outcome(PatchToken.NAME, pseudonyms.of(kind, value), body.patch(kind), write.wait_s)
+        return write.pending({}) if operation is None else write.answer(operation, "", {"idToken": value})
 
     @made.delete(
         "/tokens/{type}/{idToken:path}",

@@ -18,13 +18,13 @@ from pydantic import (
 )
 
 from ocppcore.authorization import AuthorizationStatus, Credit, Group, Message, TokenState
-from ocppcore.contracts.auth import PutApiKey, Scope
+from ocppcore.contracts.auth import PatchToken, PutApiKey, Scope
 from ocppcore.http.reach import PATTERN_CHARACTERS_MAX, PATTERNS_MAX, read_patterns
 from ocppcore.topics import normalise
 from ocppcore.v201 import ConnectorEnumType
 from ocppcore.weekly import Window
 from ocppcore.wire import DateTime
-from services.auth.domain.token import DAYS
+from services.auth.domain.token import DAYS, unsound
 
 TokenType = Literal["Central", "eMAID", "ISO14443", "ISO15693", "KeyCode", "Local", "MacAddress"]
 """IdTokenEnumType less NoAuthorization, which stands for no token at all."""
@@ -150,16 +150,8 @@ class TokenBody(_Body):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        if self.language2 is not None:
-            if self.language1 is None:
-                raise ValueError("language2: only together with language1 (C01.FR.10)")
-            if self.language2.casefold() == self.language1.casefold():
-                raise ValueError("language2: must differ from language1 (C01.FR.11)")
-        languages = [one.language.casefold() if one.language else None for one in self.personalMessages]
-        if None in languages or len(set(languages)) < len(languages):
-            raise ValueError("personalMessages: each in a language of its own")
-        if self.validFrom is not None and self.validTo is not None and self.validTo <= self.validFrom:
-            raise ValueError("validTo: must be later than validFrom")
+        if fault := unsound(self.state("", "")):
+            raise ValueError(fault)
         return self
 
     def state(self, kind: str, sealed: str) -> TokenState:
@@ -186,6 +178,44 @@ class TokenBody(_Body):
             credit=(Credit(balance=credit.balance, currency=credit.currency, limit=credit.limit) if credit else None),
             sealed=sealed,
         )
+
+
+class TokenPatch(TokenBody):
+    """Fields of a token to change; what is absent stays, null is the default again."""
+
+    status: AuthorizationStatus = "Accepted"
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        return self  # with the fields that stay: the service judges the whole
+
+    def patch(self, kind: str) -> PatchToken:
+        """As the service takes it."""
+        return PatchToken(
+            state=self.state(kind, ""), fields=tuple(FIELDS[name] for name in sorted(self.model_fields_set))
+        )
+
+
+FIELDS = {
+    "status": "status",
+    "groupIdToken": "group",
+    "language1": "language1",
+    "language2": "language2",
+    "personalMessage": "personal_message",
+    "personalMessages": "messages",
+    "cacheExpiryDateTime": "cache_expiry",
+    "chargingPriority": "charging_priority",
+    "stations": "stations",
+    "evses": "evses",
+    "connectorTypes": "connector_types",
+    "validFrom": "valid_from",
+    "validTo": "valid_to",
+    "windows": "windows",
+    "concurrentTransactions": "concurrent",
+    "groupConcurrentTransactions": "group_concurrent",
+    "credit": "credit",
+}
+"""The names of a token's fields on the log, by those in the API."""
 
 
 def _patterns(given: list[str] | None) -> list[str] | None:

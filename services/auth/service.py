@@ -32,6 +32,13 @@ def parts(
                 contract.PutToken.NAME, contract.PutToken, token.put, lambda _, key: token.needs(key), token.lookups
             ),
             RequestHandler(
+                contract.PatchToken.NAME,
+                contract.PatchToken,
+                token.patch,
+                lambda _, key: token.needs(key),
+                token.patch_lookups,
+            ),
+            RequestHandler(
                 contract.RemoveToken.NAME, contract.RemoveToken, token.remove, lambda _, key: token.needs(key)
             ),
         ),

@@ -69,6 +69,14 @@ class PutToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     driver_key: str
 
 
+class PatchToken(msgspec.Struct, frozen=True, kw_only=True):
+    """Set these fields of a registered token to what `state` has in them, by their names there. Key = pseudonym."""
+
+    NAME: ClassVar[str] = "auth.PatchToken.v1"
+    state: TokenState
+    fields: tuple[str, ...]
+
+
 class RemoveToken(msgspec.Struct, frozen=True, kw_only=True):
     """Forget a token and erase its driver: the key goes, and with it the value in all events there ever were."""
 

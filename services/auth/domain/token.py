@@ -11,7 +11,7 @@ import msgspec
 
 from ocppcore.authorization import Credit, TokenState
 from ocppcore.clock import to_rfc3339
-from ocppcore.contracts.auth import PutToken, RemoveToken, TokenChanged, TokenRegistered, TokenRemoved
+from ocppcore.contracts.auth import PatchToken, PutToken, RemoveToken, TokenChanged, TokenRegistered, TokenRemoved
 from ocppcore.service import Aggregate, Context, Drop, Lookup, Need, Outcome, Put, Result, View, problem
 from ocppcore.topics import STATIONS
 from ocppcore.weekly import Window
@@ -52,10 +52,8 @@ def lookups(wanted: PutToken, _: str) -> Sequence[Lookup]:
 
 def put(wanted: PutToken, view: View, context: Context) -> Outcome:
     """Register or replace: 201, 200; 422 when it names a station that is not registered."""
-    missing = [station for station in wanted.state.stations or () if view.copy(STATIONS, _Known, station) is None]
-    if missing:
-        named = ", ".join(missing[:10])
-        return Outcome(result=problem(422, "Unknown station", f"stations: not registered: {named}"))
+    if refusal := _unregistered(wanted.state.stations or (), view):
+        return Outcome(result=refusal)
     pseudonym = context.station
     old, key = view.get(Token, pseudonym), view.get(DriverKey, pseudonym)
     state, puts = wanted.state, []
@@ -71,6 +69,54 @@ def put(wanted: PutToken, view: View, context: Context) -> Outcome:
         return Outcome(result=result, puts=puts)
     changed = TokenChanged(at=context.now, token=pseudonym, state=state, actor=context.actor)
     return Outcome((changed,), result=result, puts=puts)
+
+
+def patch_lookups(wanted: PatchToken, _: str) -> Sequence[Lookup]:
+    """The stations it names must exist."""
+    return [(STATIONS, station) for station in _stations(wanted)]
+
+
+def _stations(wanted: PatchToken) -> Sequence[str]:
+    return (wanted.state.stations or ()) if "stations" in wanted.fields else ()
+
+
+def patch(wanted: PatchToken, view: View, context: Context) -> Outcome:
+    """Change some fields: 200; 404; 422 when they do not fit the others, or name a station that is not registered."""
+    old = view.get(Token, context.station)
+    if old is None:
+        return Outcome(result=problem(404, "Unknown token", "no such token is registered"))
+    if refusal := _unregistered(_stations(wanted), view):
+        return Outcome(result=refusal)
+    fields = {name: getattr(wanted.state, name) for name in wanted.fields}
+    state = msgspec.structs.replace(old.state, **fields)
+    if fault := unsound(state):
+        return Outcome(result=problem(422, "Invalid token", fault))
+    result = Result(200, represent(state))
+    if state == old.state:
+        return Outcome(result=result)
+    changed = TokenChanged(at=context.now, token=context.station, state=state, actor=context.actor)
+    return Outcome((changed,), result=result)
+
+
+def _unregistered(stations: Sequence[str], view: View) -> Result | None:
+    missing = [station for station in stations if view.copy(STATIONS, _Known, station) is None]
+    named = ", ".join(missing[:10])
+    return problem(422, "Unknown station", f"stations: not registered: {named}") if missing else None
+
+
+def unsound(state: TokenState) -> str:
+    """What is wrong with these fields together, "" if they fit."""
+    if state.language2 is not None:
+        if state.language1 is None:
+            return "language2: only together with language1 (C01.FR.10)"
+        if state.language2.casefold() == state.language1.casefold():
+            return "language2: must differ from language1 (C01.FR.11)"
+    languages = [one.language.casefold() if one.language else None for one in state.messages]
+    if None in languages or len(set(languages)) < len(languages):
+        return "personalMessages: each in a language of its own"
+    if state.valid_from is not None and state.valid_to is not None and state.valid_to <= state.valid_from:
+        return "validTo: must be later than validFrom"
+    return ""
 
 
 def remove(_: RemoveToken, view: View, context: Context) -> Outcome:
