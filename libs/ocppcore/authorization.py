@@ -194,9 +194,9 @@ def token_key(pseudonym: str) -> str:
     return f"token:{pseudonym}"
 
 
-def group_key(group: Group) -> str:
+def group_key(pseudonym: str) -> str:
     """The key of a group in `transactions.open`."""
-    return normalise(f"group:{group.type}:{group.id_token}")
+    return f"group:{pseudonym}"
 
 
 def station_key(station: str) -> str:

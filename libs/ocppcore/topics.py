@@ -50,7 +50,8 @@ def _frames(service: str) -> Topic:
     return Topic(
         f"ocpp.frames.{service}",
         "station id",
-        f"frames that stations sent, as received, and receipts of commands, for the actions of this service{refusals}",
+        "frames that stations sent, as received (encrypted if a key code is in it), and receipts of commands, for the "
+        f"actions of this service{refusals}",
         ("gateway",),
         (service,),
         retention="frames",

@@ -61,6 +61,7 @@ def _tokens(store: Store, pseudonyms: Pseudonyms, drivers: Drivers) -> APIRouter
         kind: KindPath, value: TokenPath, body: TokenBody, write: Annotated[Write, writing("operator")]
     ) -> Response:
         """What is not said gets its default. Stations that it names must be registered."""
+        _no_driver(value, body)
         pseudonym = pseudonyms.of(kind, value)
         sealed = drivers.seal(pseudonym, value)
         asked = PutToken(state=body.state(kind, sealed.value), driver_key=sealed.key)
@@ -77,6 +78,7 @@ def _tokens(store: Store, pseudonyms: Pseudonyms, drivers: Drivers) -> APIRouter
         kind: KindPath, value: TokenPath, body: TokenPatch, write: Annotated[Write, writing("operator")]
     ) -> Response:
         """So a program sets a status, or what a driver may still spend, and leaves the rest."""
+        _no_driver(value, body)
         operation, _ = await write.outcome(PatchToken.NAME, pseudonyms.of(kind, value), body.patch(kind), write.wait_s)
         return write.pending({}) if operation is None else write.answer(operation, "", {"idToken": value})
 
@@ -161,6 +163,14 @@ def _api_keys(store: Store, password_key: bytes) -> APIRouter:
         return await write(RevokeApiKey.NAME, id_, RevokeApiKey())
 
     return made
+
+
+def _no_driver(value: str, body: TokenBody) -> None:
+    """Events name groups in clear, for ever: a driver that is erased must not be among them."""
+    group = body.groupIdToken
+    if group is not None and normalise(group.idToken) == normalise(value):
+        detail = "body.groupIdToken.idToken: must not be the idToken itself, which could not be erased from a group"
+        raise Problem(422, detail, title="Invalid token")
 
 
 def _json(text: Value) -> Any:

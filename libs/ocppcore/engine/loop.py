@@ -33,6 +33,7 @@ from ocppcore.log import Log, LogReplaced, LogUnavailable, Membership, NewRecord
 from ocppcore.parking import RecordParked
 from ocppcore.rpc import CallError
 from ocppcore.seal import Seal
+from ocppcore.sealed_frames import open_record
 from ocppcore.service import (
     Aggregate,
     Connection,
@@ -107,7 +108,9 @@ class Engine:
         seal: Seal,
         settings: EngineSettings | None = None,
         everywhere: Callable[[float], Awaitable[bool]] | None = None,
+        frames: Seal | None = None,
     ) -> None:
+        """`seal`: closes records that are parked; `frames`: opens what gateways sealed (None: parked)."""
         self.service = service
         self.store = store
         self.log = log_
@@ -115,6 +118,7 @@ class Engine:
         self._clock = clock
         self._everywhere = everywhere
         self._seal = seal
+        self._frames = frames
         self._inputs = (topics.frames(service.name), topics.requests(service.name), topics.CONNECTIONS)
         self._cells: dict[int, Cell] = {}
         self._stopped: set[int] = set()
@@ -436,7 +440,8 @@ class Engine:
         if cell is None or record.position < cell.committed.get(record.topic, 0):
             return None
         try:
-            work = step.prepare(self.service, record)
+            work = step.prepare(self.service, open_record(record, self._frames))
+            work.record = record
         except BadRecord as error:
             # When it was received, if it says so at all, cannot be read: the log knows when it came.
             work = Work(record, None, max(cell.clock, record.appended_at))

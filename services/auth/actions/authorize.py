@@ -28,6 +28,11 @@ class Authorize:
     rules: Rules = NO_RULES
     guessing: Guessing = NO_GUESSING
 
+    @property
+    def asker(self) -> asking.Asker:
+        """For what is looked up."""
+        return asking.Asker(self.pseudonyms, self.rules)
+
     def handler(self) -> ActionHandler[AuthorizeRequest]:
         return ActionHandler(
             AuthorizeRequest, self.on_authorize, needs=self.needs, lookups=self.lookups, further=self.further
@@ -45,7 +50,7 @@ class Authorize:
     def further(self, request: AuthorizeRequest, station: str, view: View) -> Sequence[Lookup]:
         """What the token's group has open."""
         pseudonym = self._pseudonym(request)
-        return asking.further(view, pseudonym, self.rules) if pseudonym else ()
+        return asking.further(view, pseudonym, self.asker) if pseudonym else ()
 
     def on_authorize(self, request: AuthorizeRequest, view: View, context: Context) -> Outcome:
         """The answer, always with a status (C01.FR.07), and the event that says what it was decided on.
@@ -57,9 +62,9 @@ class Authorize:
         where = Where(context.station, context.now)
         if kind == KEY_CODE:
             where = where._replace(locked=key_codes.is_locked(view.get(KeyCodes, context.station), context.now))
-        found = asking.found(view, pseudonym, where, self.rules) if pseudonym else NOBODY
+        found = asking.found(view, pseudonym, where, self.asker) if pseudonym else NOBODY
         info = IdTokenInfo(status="Invalid") if with_certificate else decide(kind, found.token, found.where, self.rules)
-        positions = asking.positions(view, pseudonym, found, self.rules) if pseudonym else asking.NOWHERE
+        positions = asking.positions(view, pseudonym, found, self.asker) if pseudonym else asking.NOWHERE
         decided = AuthorizationDecided(
             at=context.now,
             station=context.identity,

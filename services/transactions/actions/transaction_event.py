@@ -70,6 +70,11 @@ class TransactionEvents:
     pseudonyms: Pseudonyms
     rules: Rules = NO_RULES
 
+    @property
+    def asker(self) -> asking.Asker:
+        """For what is looked up."""
+        return asking.Asker(self.pseudonyms, self.rules)
+
     def handler(self) -> ActionHandler[Said]:
         return ActionHandler(
             TransactionEventRequest,
@@ -103,7 +108,7 @@ class TransactionEvents:
         token = said.request.idToken
         if token is None:
             return ()
-        return asking.further(view, self.pseudonyms.of(token.type, token.idToken), self.rules)
+        return asking.further(view, self.pseudonyms.of(token.type, token.idToken), self.asker)
 
     def on_transaction_event(self, said: Said, view: View, context: Context) -> Outcome:
         """Events for what is new, and the answer, which is the same for a repeat."""
@@ -134,7 +139,7 @@ class TransactionEvents:
             events.append(meter)
         events += self._effects(event, view, context)
         if _concerns(request):
-            events += open_transactions.after_event(event, info, asked.token, self.rules, view)
+            events += open_transactions.after_event(event, info, asked.token, self.asker, view)
         return Outcome(events, reply=response)
 
     def _authorize(self, said: Said, view: View, context: Context) -> "_Asked":
@@ -152,9 +157,9 @@ class TransactionEvents:
             began=_began(said.at, context.now),
             transaction=key,
         )
-        found = asking.found(view, pseudonym, where, self.rules)
+        found = asking.found(view, pseudonym, where, self.asker)
         info = decide(request.idToken.type, found.token, found.where, self.rules)
-        return _Asked(pseudonym, found.token, info, asking.positions(view, pseudonym, found, self.rules))
+        return _Asked(pseudonym, found.token, info, asking.positions(view, pseudonym, found, self.asker))
 
     def _event(self, said: Said, context: Context, digest: str, asked: "_Asked") -> TransactionEvent:
         request, transaction, evse = said.request, said.request.transactionInfo, said.request.evse

@@ -12,15 +12,14 @@ from typing import ClassVar, Final
 import msgspec
 
 from ocppcore import topics
+from ocppcore.asking import Asker
 from ocppcore.authorization import (
     Held,
     HeldState,
     IdTokenInfo,
     OpenState,
     OpenTransaction,
-    Rules,
     TokenState,
-    group_key,
     is_over,
     limits,
     station_key,
@@ -106,7 +105,7 @@ def concerns(event_type: str, trigger: str, *, token: bool) -> bool:
 
 
 def after_event(
-    event: TransactionEvent, info: IdTokenInfo | None, token: TokenState | None, rules: Rules, view: View
+    event: TransactionEvent, info: IdTokenInfo | None, token: TokenState | None, asker: Asker, view: View
 ) -> Iterable[Event]:
     """What a new TransactionEvent changes; `info`: the answer about its token, `token`: as it is registered."""
     transaction = view.get(Transaction, transaction_key(event.station, event.transaction_id))
@@ -116,7 +115,7 @@ def after_event(
     if transaction is not None and transaction.ended:
         return  # it came late
     if info is not None and token is not None and info.status == "Accepted" and _starts(event, transaction):
-        yield from _began(event, token, rules, view)
+        yield from _began(event, token, asker, view)
     newest = transaction is None or not transaction.seen or event.seq_no > transaction.seen[-1][1]
     if newest:
         yield from _occupied(event, transaction, view)
@@ -135,15 +134,15 @@ def _starts(event: TransactionEvent, transaction: Transaction | None) -> bool:
     return transaction is None or transaction.starts_with(event.seq_no)
 
 
-def _began(event: TransactionEvent, token: TokenState, rules: Rules, view: View) -> Iterable[Event]:
+def _began(event: TransactionEvent, token: TokenState, asker: Asker, view: View) -> Iterable[Event]:
     if view.get(Counted, transaction_key(event.station, event.transaction_id)) is not None:
         return
-    own, group = limits(token, rules)
+    own, group = limits(token, asker.rules)
     holders = []
     if own or token.credit is not None:
         holders.append(Holder(key=token_key(event.token), limit=own))
     if group and token.group is not None:
-        holders.append(Holder(key=group_key(token.group), limit=group))
+        holders.append(Holder(key=asker.group_key(token.group), limit=group))
     if holders:
         yield TransactionCounted(
             at=event.at,

@@ -129,6 +129,13 @@ async def test_bad_input_is_refused_by_field_and_changes_nothing(api: Served) ->
     assert api.records(topics.requests("auth")) == []
 
 
+async def test_a_driver_is_no_group(api: Served) -> None:
+    """A group's id stands in events for ever, a driver's must be erasable."""
+    body = {"status": "Accepted", "groupIdToken": {"idToken": VALUE.upper(), "type": "Central"}}
+    assert (await api.client.put(f"/tokens/ISO14443/{VALUE}", json=body)).status_code == 422
+    assert VALUE.casefold() not in api.everything().casefold()
+
+
 async def test_some_fields_are_changed_and_the_others_stay(api: Served) -> None:
     await api.client.put("/tokens/Central/abc", json={"status": "Accepted", "language1": "de", "chargingPriority": 3})
     changed = await api.client.patch("/tokens/Central/abc", json={"status": "Blocked", "language2": "en"})

@@ -151,7 +151,7 @@ def test_what_is_open_elsewhere_and_in_the_group_is_looked_up() -> None:
     assert answer(outcome) == {"idTokenInfo": {"status": "ConcurrentTx"}}
     assert outcome.events[0].open_position == 5  # type: ignore[attr-defined]
     made = world(accepted(group=group, group_concurrent=1))
-    made.given_copy(topics.OPEN, group_key(group), elsewhere, position=6)
+    made.given_copy(topics.OPEN, group_key(PSEUDONYMS.of("Central", "family")), elsewhere, position=6)
     outcome = made.call("Authorize", {"idToken": CARD})
     assert answer(outcome)["idTokenInfo"]["status"] == "ConcurrentTx"  # type: ignore[index]
     assert outcome.events[0].group_open_position == 6  # type: ignore[attr-defined]

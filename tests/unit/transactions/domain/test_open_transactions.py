@@ -177,7 +177,7 @@ def test_a_group_has_its_limit_over_all_of_its_tokens() -> None:
     made = world(rules=Rules(group_concurrent=1), group=FAMILY)
     assert status(send(made, "Started", 0)) == "Accepted"
     settle(made)
-    assert open_of(made, group_key(FAMILY)) == ["cs-1/t1"]
+    assert open_of(made, group_key(PSEUDONYMS.of("Central", "Family"))) == ["cs-1/t1"]
     assert status(send(made, "Started", 0, station="CS-2", token="DEF")) == "ConcurrentTx"
     assert made.events[-1].group_open_position >= 0  # type: ignore[attr-defined]
 
