@@ -35,6 +35,7 @@ Purpose = Literal["authorize", "start", "other"]
 
 NO_AUTHORIZATION: Final = "NoAuthorization"
 KEY_CODE: Final = "KeyCode"
+CENTRAL: Final = "Central"
 ENGLISH: Final = "en"
 COUNTS_FOR_MS: Final = 7 * 24 * 3600 * 1000
 """How long an open transaction counts against a limit: one whose end was never heard locks nobody out for ever."""
@@ -107,7 +108,8 @@ class TokenState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     keep the answer, `valid_to` when the token ends. `stations` (normalised ids), `evses`
     (EVSE ids at these stations) and `connector_types` limit where it may charge, `windows` when; None: no limit.
     `concurrent`: how many transactions it may have at a time, `group_concurrent`: its group, for its starts; 0: any
-    number, None: as the installation says. `messages`: one of them is chosen by language. `sealed`: the
+    number, None: as the installation says. `messages`: one of them is chosen by language. `issued`: made by the CSMS
+    for one remote start, gone at `valid_to`. `sealed`: the
     idToken as it was spelled, encrypted under the driver's own key (base64).
     """
 
@@ -130,6 +132,7 @@ class TokenState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     concurrent: int | None = None
     group_concurrent: int | None = None
     credit: Credit | None = None
+    issued: bool = False
     sealed: str = ""
 
 

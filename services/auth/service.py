@@ -4,7 +4,7 @@ from ocppcore import standard, topics
 from ocppcore.authorization import NO_RULES, Rules
 from ocppcore.contracts import auth as contract
 from ocppcore.pseudonym import Pseudonyms
-from ocppcore.service import Fold, Part, RequestHandler, Service
+from ocppcore.service import Fold, Part, RequestHandler, Service, TimerHandler
 from services.auth import certificates as certificates_part
 from services.auth import projections
 from services.auth.actions import routes
@@ -38,10 +38,12 @@ def parts(
                 lambda _, key: token.needs(key),
                 token.patch_lookups,
             ),
+            RequestHandler(contract.IssueToken.NAME, contract.IssueToken, token.issue, lambda _, key: token.needs(key)),
             RequestHandler(
                 contract.RemoveToken.NAME, contract.RemoveToken, token.remove, lambda _, key: token.needs(key)
             ),
         ),
+        timers=(TimerHandler(token.OVER, token.over, needs=token.needs),),
         folds=(
             Fold(
                 contract.TokenRegistered,

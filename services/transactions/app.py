@@ -1,12 +1,26 @@
 """Wiring of the transactions service."""
 
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+
 from ocppcore.authorization import Rules
+from ocppcore.engine.loop import Engine
 from ocppcore.host import Environment, Hosted, host
+from ocppcore.http.commands import CommandDesk
+from ocppcore.store import Store
 from services.transactions import service
 from services.transactions.api import router
+from services.transactions.central_ids import issuing
 
 
 def build(env: Environment, rules: Rules) -> Hosted:
     """The service in this process; the rules about idTokens are auth's settings."""
     made = service.build(env.pseudonyms, rules)
-    return host(env, made, lambda _, store, desk: [router(store, desk, env.pseudonyms)])
+    partitions = env.settings.partition_count
+
+    def routers(engine: Engine, store: Store, desk: CommandDesk) -> Sequence[APIRouter]:
+        issue = issuing(env.log, engine.copies, env.clock, env.pseudonyms, partitions)
+        return [router(store, desk, env.pseudonyms, issue)]
+
+    return host(env, made, routers)

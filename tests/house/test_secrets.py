@@ -115,7 +115,7 @@ async def charge(whole: Whole) -> None:
         await station.send('[2,"x","Authorize",{"idToken":{"idToken":"' + ID_TOKENS["in no JSON"] + '"')
         assert (await answer(station))[2] == "RpcFrameworkError"
     with pytest.raises(InvalidStatus):
-        async with whole.station(SECRETS["wrong password"]):
+        async with whole.station(password=SECRETS["wrong password"]):
             pass
 
 

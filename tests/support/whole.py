@@ -37,8 +37,8 @@ class Whole:
     planted: dict[str, str] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def station(self, password: str = PASSWORD) -> AsyncIterator[Any]:
-        uri = f"ws://CS-1:{password}@127.0.0.1:{self.port}/ocpp/CS-1"
+    async def station(self, identity: str = "CS-1", password: str = PASSWORD) -> AsyncIterator[Any]:
+        uri = f"ws://{identity}:{password}@127.0.0.1:{self.port}/ocpp/{identity}"
         async with connect(uri, subprotocols=["ocpp2.0.1"], proxy=None) as connection:  # type: ignore[list-item]
             yield connection
 

@@ -77,6 +77,14 @@ class PatchToken(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[str, ...]
 
 
+class IssueToken(msgspec.Struct, frozen=True, kw_only=True):
+    """Register an id that the CSMS made for a remote start, until its `valid_to`. Key = pseudonym; its value is kept
+    nowhere."""
+
+    NAME: ClassVar[str] = "auth.IssueToken.v1"
+    state: TokenState
+
+
 class RemoveToken(msgspec.Struct, frozen=True, kw_only=True):
     """Forget a token and erase its driver: the key goes, and with it the value in all events there ever were."""
 

@@ -11,12 +11,36 @@ import msgspec
 
 from ocppcore.authorization import Credit, TokenState
 from ocppcore.clock import to_rfc3339
-from ocppcore.contracts.auth import PatchToken, PutToken, RemoveToken, TokenChanged, TokenRegistered, TokenRemoved
-from ocppcore.service import Aggregate, Context, Drop, Lookup, Need, Outcome, Put, Result, View, problem
+from ocppcore.contracts.auth import (
+    IssueToken,
+    PatchToken,
+    PutToken,
+    RemoveToken,
+    TokenChanged,
+    TokenRegistered,
+    TokenRemoved,
+)
+from ocppcore.service import (
+    NOTHING,
+    Aggregate,
+    Context,
+    Drop,
+    Lookup,
+    Need,
+    Outcome,
+    Put,
+    Result,
+    Timer,
+    View,
+    problem,
+)
 from ocppcore.topics import STATIONS
 from ocppcore.weekly import Window
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+OVER: Final = "issued-token-over"
 
 
 class Token(Aggregate, frozen=True, kw_only=True):
@@ -98,6 +122,22 @@ def patch(wanted: PatchToken, view: View, context: Context) -> Outcome:
     return Outcome((changed,), result=result)
 
 
+def issue(wanted: IssueToken, view: View, context: Context) -> Outcome:
+    """Register an id for a remote start: 201; 409 for one that is there."""
+    if view.get(Token, context.station) is not None:
+        return Outcome(result=problem(409, "Registered", "this id is registered"))
+    registered = TokenRegistered(at=context.now, token=context.station, state=wanted.state, actor=context.actor)
+    return Outcome((registered,), result=Result(201, represent(wanted.state)))
+
+
+def over(subject: str, view: View, context: Context) -> Outcome:
+    """The time of an issued id has passed."""
+    held = view.get(Token, subject)
+    if held is None or not held.state.issued:
+        return NOTHING
+    return Outcome((TokenRemoved(at=context.now, token=subject, type=held.state.type),))
+
+
 def _unregistered(stations: Sequence[str], view: View) -> Result | None:
     missing = [station for station in stations if view.copy(STATIONS, _Known, station) is None]
     named = ", ".join(missing[:10])
@@ -154,12 +194,15 @@ def represent(state: TokenState) -> dict[str, object]:
     }
 
 
-def evolve(event: TokenRegistered | TokenChanged, _: View) -> Iterable[Put]:
+def evolve(event: TokenRegistered | TokenChanged, _: View) -> Iterable[Put | Timer]:
     yield Put(event.token, Token(state=event.state))
+    if event.state.issued:
+        yield Timer(OVER, event.token, event.state.valid_to)
 
 
-def evolve_removed(event: TokenRemoved, _: View) -> Iterable[Drop]:
+def evolve_removed(event: TokenRemoved, _: View) -> Iterable[Drop | Timer]:
     yield Drop(Token, event.token)
+    yield Timer(OVER, event.token, None)
 
 
 def _time(ms: int | None) -> str | None:
