@@ -19,6 +19,8 @@ from services.auth import service
 from services.auth.api import router
 from services.auth.authority.local import PURPOSE
 from services.auth.authority.selected import Means, select
+from services.auth.caches_api import finding
+from services.auth.caches_api import router as caches_router
 from services.auth.certificates_api import router as certificates_router
 from services.auth.domain.authority import LOCAL
 from services.auth.drivers import Drivers
@@ -33,15 +35,17 @@ LOOK_AGAIN_S: Final = 0.1
 
 def build(env: Environment, settings: Settings) -> Hosted:
     """The service in this process. Raises OperatorError where its authority cannot be used as it is set."""
-    means = Means(env.store("auth"), Seal(env.keys.password, PURPOSE), env.clock)
+    own = env.store("auth")
+    means = Means(own, Seal(env.keys.password, PURPOSE), env.clock)
     selected = select(settings, means)
-    made = service.build(env.pseudonyms, settings.rules, selected.certificates, settings.guessing)
+    made = service.build(env.pseudonyms, settings.rules, selected.certificates, settings.guessing, finding(own))
     drivers = Drivers(env.keys.pseudonym)
     hosted = host(
         env,
         made,
         lambda _, store, desk: [
             router(store, env.pseudonyms, drivers, env.keys.password),
+            caches_router(store, desk, env.pseudonyms),
             certificates_router(store, desk, selected.local, env.clock),
         ],
     )

@@ -11,7 +11,7 @@ from services.auth.actions import routes
 from services.auth.actions.authorize import Authorize
 from services.auth.actions.sign_certificate import SignCertificate
 from services.auth.certificates import Certificates
-from services.auth.domain import api_key, key_codes, token
+from services.auth.domain import api_key, caches, key_codes, token
 from services.auth.domain.certificate_signing import SigningDesk
 from services.auth.domain.key_codes import NO_GUESSING, Guessing
 
@@ -21,6 +21,7 @@ def parts(
     rules: Rules = NO_RULES,
     certificates: Certificates | None = None,
     guessing: Guessing = NO_GUESSING,
+    find_cached: caches.FindCached | None = None,
 ) -> tuple[Part, ...]:
     """Tokens with what stations ask, API keys, certificates (None: no authority is there)."""
     certificates = certificates or Certificates()
@@ -63,7 +64,6 @@ def parts(
                 project=projections.project_removed,
                 derive=projections.derive_token_removed,
             ),
-            Fold(contract.AuthorizationDecided),
             Fold(contract.KeyCodeRefused, needs=key_codes.needs, evolve=key_codes.evolve),
             Fold(contract.ContractCertificateRefused),
             Fold(contract.CertificateStatusRefused),
@@ -105,7 +105,7 @@ def parts(
         aggregates=(api_key.ApiKey,),
         tables=(projections.API_KEYS,),
     )
-    return tokens, api_keys, certificates_part.part(certificates)
+    return tokens, api_keys, caches.part(find_cached), certificates_part.part(certificates)
 
 
 def build(
@@ -113,6 +113,7 @@ def build(
     rules: Rules = NO_RULES,
     certificates: Certificates | None = None,
     guessing: Guessing = NO_GUESSING,
+    find_cached: caches.FindCached | None = None,
 ) -> Service:
     """The whole service."""
-    return standard.build("auth", parts(pseudonyms, rules, certificates, guessing))
+    return standard.build("auth", parts(pseudonyms, rules, certificates, guessing, find_cached))

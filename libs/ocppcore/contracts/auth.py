@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from ocppcore.authorization import AuthorizationStatus, Group, TokenState
+from ocppcore.commands import Ask
 from ocppcore.service import Event
 from ocppcore.topics import normalise
 
@@ -91,6 +92,29 @@ class RemoveToken(msgspec.Struct, frozen=True, kw_only=True):
     NAME: ClassVar[str] = "auth.RemoveToken.v1"
 
 
+class Cached(msgspec.Struct, frozen=True, array_like=True):
+    """A station that was told Accepted, `at` that time (ms), and may have kept it."""
+
+    station: str
+    at: int
+
+
+class CachesFound(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a withdrawn token may be in a station's cache. Key = pseudonym."""
+
+    NAME: ClassVar[str] = "auth.CachesFound.v1"
+    caches: tuple[Cached, ...]
+
+
+class ClearCache(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Ask a station to clear its cache (C11). `cached_at`: not asked for, but since a token that was told Accepted then
+    is withdrawn."""
+
+    NAME: ClassVar[str] = "auth.ClearCache.v1"
+    ask: Ask
+    cached_at: int | None = None
+
+
 class PutApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Create an API key, or, with the id of one, replace it (the administrator's key at first start). Key = `id`."""
 
@@ -145,6 +169,19 @@ class TokenRemoved(TokenEvent, frozen=True, kw_only=True, omit_defaults=True):
     TYPE: ClassVar[str] = "auth.TokenRemoved.v1"
     type: str
     actor: str = ""
+
+
+class TokenWithdrawn(TokenEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A token that was accepted was blocked, or removed: stations may still hold it in their caches."""
+
+    TYPE: ClassVar[str] = "auth.TokenWithdrawn.v1"
+
+
+class CachesStale(TokenEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The stations that may hold it, and since when."""
+
+    TYPE: ClassVar[str] = "auth.CachesStale.v1"
+    caches: tuple[Cached, ...]
 
 
 class ApiKeyCreated(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -206,6 +243,13 @@ class AuthorizationDecided(AuthStationEvent, frozen=True, kw_only=True, omit_def
     open_position: int = -1
     group_open_position: int = -1
     held_position: int = -1
+
+
+class CacheClearAsked(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The station was asked to clear its Authorization Cache (C11)."""
+
+    TYPE: ClassVar[str] = "auth.CacheClearAsked.v1"
+    command_id: str
 
 
 class KeyCodeRefused(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):

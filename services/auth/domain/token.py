@@ -36,6 +36,7 @@ from ocppcore.service import (
 )
 from ocppcore.topics import STATIONS
 from ocppcore.weekly import Window
+from services.auth.domain import caches
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -92,7 +93,8 @@ def put(wanted: PutToken, view: View, context: Context) -> Outcome:
     if old.state == state:
         return Outcome(result=result, puts=puts)
     changed = TokenChanged(at=context.now, token=pseudonym, state=state, actor=context.actor)
-    return Outcome((changed,), result=result, puts=puts)
+    stale = caches.withdrawn(pseudonym, old.state, state, context.now)
+    return Outcome((*stale, changed), result=result, puts=puts)
 
 
 def patch_lookups(wanted: PatchToken, _: str) -> Sequence[Lookup]:
@@ -119,7 +121,7 @@ def patch(wanted: PatchToken, view: View, context: Context) -> Outcome:
     if state == old.state:
         return Outcome(result=result)
     changed = TokenChanged(at=context.now, token=context.station, state=state, actor=context.actor)
-    return Outcome((changed,), result=result)
+    return Outcome((*caches.withdrawn(context.station, old.state, state, context.now), changed), result=result)
 
 
 def issue(wanted: IssueToken, view: View, context: Context) -> Outcome:
@@ -166,7 +168,8 @@ def remove(_: RemoveToken, view: View, context: Context) -> Outcome:
     if old is None:
         return Outcome(result=problem(404, "Unknown token", "no such token is registered"))
     removed = TokenRemoved(at=context.now, token=pseudonym, type=old.state.type, actor=context.actor)
-    return Outcome((removed,), result=Result(204), puts=(Drop(DriverKey, pseudonym),))
+    stale = caches.withdrawn(pseudonym, old.state, None, context.now)
+    return Outcome((*stale, removed), result=Result(204), puts=(Drop(DriverKey, pseudonym),))
 
 
 def represent(state: TokenState) -> dict[str, object]:
