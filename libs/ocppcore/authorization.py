@@ -110,7 +110,8 @@ class TokenState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     `concurrent`: how many transactions it may have at a time, `group_concurrent`: its group, for its starts; 0: any
     number, None: as the installation says. `messages`: one of them is chosen by language. `issued`: made by the CSMS
     for one remote start, gone at `valid_to`. `sealed`: the
-    idToken as it was spelled, encrypted under the driver's own key (base64).
+    idToken as it was spelled, encrypted under the driver's own key (base64). `tags`: the operator's own labels,
+    normalised; they decide nothing here.
     """
 
     type: str
@@ -134,6 +135,7 @@ class TokenState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     credit: Credit | None = None
     issued: bool = False
     sealed: str = ""
+    tags: tuple[str, ...] = ()
 
 
 class Rules(NamedTuple):

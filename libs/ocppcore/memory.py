@@ -25,6 +25,7 @@ from ocppcore.log import (
     Reader,
     Record,
     RecordTooLarge,
+    RightsMissing,
     StreamRecord,
     TopicPartition,
 )
@@ -211,6 +212,7 @@ class MemoryMembership:
         self._cells: frozenset[int] = frozenset()
         self._told: frozenset[int] = frozenset()
         self._event = asyncio.Event()
+        self._failure: LogUnavailable | RightsMissing | None = None
         self.zombie = False
 
     @property
@@ -224,10 +226,19 @@ class MemoryMembership:
 
     async def changed(self) -> frozenset[int]:
         while self._cells == self._told:
+            if self._failure is not None:
+                raise self._failure
             self._event.clear()
             await self._event.wait()
         self._told = self._cells
         return self._told
+
+    def fail(self, error: LogUnavailable | RightsMissing) -> None:
+        """The group cannot be joined any more: others get the cells."""
+        self._failure = error
+        self.cut()
+        self._cells = frozenset()
+        self._event.set()
 
     def cut(self) -> None:
         """Others get the cells, this member does not hear of it: a zombie, until it leaves."""
@@ -465,6 +476,9 @@ class MemoryStore:
     async def copy_find(self, topic: str, keys: Sequence[str]) -> Mapping[str, CopyRow]:
         have = self.tables.copies[topic]
         return {key: have[key] for key in keys if key in have and have[key].value is not None}
+
+    async def copy_all(self, topic: str) -> Sequence[CopyRow]:
+        return [row for row in self.tables.copies[topic].values() if row.value is not None]
 
     async def copy_reset(self, topic: str) -> None:
         self.tables.copies[topic].clear()

@@ -25,6 +25,8 @@ SERVICES = ("auth", "transactions", "smartcharging", "device")
 class Topic:
     """One row. `retention` None: kept for ever (or compacted); `stream`: numbered rows of a service's store.
 
+    `producers` and `consumers` are also the rights on a cluster that asks for them (`ocppcore.kafka.acls`); `csms`
+    stands for every process. A service consumes its own events where it rebuilds, a gateway frames where it shows them.
     `sparse`: most keys have no record and none is a refusal, so that who finds nothing in a copy waits for nothing.
     """
 
@@ -53,7 +55,7 @@ def _frames(service: str) -> Topic:
         "frames that stations sent, as received (encrypted if a key code is in it), and receipts of commands, for the "
         f"actions of this service{refusals}",
         ("gateway",),
-        (service,),
+        (service, "gateway"),
         retention="frames",
     )
 
@@ -75,7 +77,7 @@ def _events(service: str) -> Topic:
         "the aggregate's key",
         "domain events, never edited",
         (service,),
-        ("event stream consumers",),
+        (service, "event stream consumers"),
         stream=True,
     )
 
@@ -117,7 +119,7 @@ TABLE: tuple[Topic, ...] = (
         "station id",
         "meter values as stations sent them, numbered like events",
         ("transactions",),
-        ("event stream consumers",),
+        ("transactions", "event stream consumers"),
         retention="meter",
         stream=True,
     ),
@@ -139,8 +141,16 @@ TABLE: tuple[Topic, ...] = (
         spread="one",
         compacted=True,
     ),
-    Topic("device.stations", "station id", _STATE, ("device",), ("gateway", *SERVICES), compacted=True),
-    Topic("auth.tokens", "pseudonym of the idToken", _STATE, ("auth",), SERVICES, compacted=True),
+    Topic(
+        "device.stations",
+        "station id",
+        _STATE,
+        ("device",),
+        ("gateway", "auth", "transactions", "smartcharging"),
+        compacted=True,
+    ),
+    Topic("auth.tokens", "pseudonym of the idToken", _STATE, ("auth",), ("auth", "transactions"), compacted=True),
+    Topic("transactions.tariffs", "tariff id", _STATE, ("transactions",), ("auth", "transactions"), compacted=True),
     Topic("auth.apikeys", "key id", _STATE, ("auth",), ("gateway", *SERVICES), compacted=True),
     Topic(
         "transactions.open",
@@ -152,7 +162,7 @@ TABLE: tuple[Topic, ...] = (
         compacted=True,
         sparse=True,
     ),
-    Topic("auth.authorities", "fingerprint of the certificate", _STATE, ("auth",), ("gateway", "auth"), compacted=True),
+    Topic("auth.authorities", "fingerprint of the certificate", _STATE, ("auth",), ("gateway",), compacted=True),
 )
 
 BY_NAME = {topic.name: topic for topic in TABLE}
@@ -167,6 +177,7 @@ TOKENS = "auth.tokens"
 APIKEYS = "auth.apikeys"
 AUTHORITIES = "auth.authorities"
 OPEN = "transactions.open"
+TARIFFS = "transactions.tariffs"
 STATES = frozenset(topic.name for topic in TABLE if topic.payload is _STATE)
 """State that others keep a copy of: a change of it is in force once they have read it."""
 
@@ -184,6 +195,11 @@ def requests(service: str) -> str:
 def events(service: str) -> str:
     """The topic of a service's domain events."""
     return BY_NAME[f"{service}.events"].name
+
+
+def cells_group(service: str) -> str:
+    """The group in which the processes of a service share its cells."""
+    return f"{service}.cells"
 
 
 def partition_counts(cells: int, slots: int) -> dict[str, int]:

@@ -58,6 +58,9 @@ STATIONS_MAX = 1000
 MESSAGES_MAX = 20
 WINDOWS_MAX = 50
 CONCURRENT_MAX = 1000
+Tag = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
+
+TAGS_MAX = 20
 EVSES_MAX = 500
 
 
@@ -147,6 +150,9 @@ class TokenBody(_Body):
         default=None, description="The same for all of its group together, when this token is to start one more"
     )
     credit: CreditBody | None = Field(default=None, description="null: not asked for")
+    tags: Annotated[list[Tag], Field(max_length=TAGS_MAX)] = Field(
+        default=[], description="Labels of your own, by which local lists select tokens; compared in any case"
+    )
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -177,6 +183,7 @@ class TokenBody(_Body):
             group_concurrent=self.groupConcurrentTransactions,
             credit=(Credit(balance=credit.balance, currency=credit.currency, limit=credit.limit) if credit else None),
             sealed=sealed,
+            tags=tuple(sorted({normalise(one) for one in self.tags})),
         )
 
 
@@ -214,6 +221,7 @@ FIELDS = {
     "concurrentTransactions": "concurrent",
     "groupConcurrentTransactions": "group_concurrent",
     "credit": "credit",
+    "tags": "tags",
 }
 """The names of a token's fields on the log, by those in the API."""
 
@@ -295,6 +303,7 @@ class TokenShown(BaseModel):
     concurrentTransactions: int | None = None
     groupConcurrentTransactions: int | None = None
     credit: CreditBody | None = None
+    tags: list[str] = []
 
 
 class ApiKeyShown(BaseModel):

@@ -8,13 +8,15 @@ from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.device import (
     ConnectorStatusChanged,
     ReportReceived,
+    StationBooted,
     StationChanged,
     StationEvent,
     StationRegistered,
     StationRemoved,
     StationState,
 )
-from ocppcore.envelope import state_record
+from ocppcore.contracts.local_lists import StationBoot
+from ocppcore.envelope import Request, request_record, state_record
 from ocppcore.log import NewRecord
 from ocppcore.service import Follow, View
 from ocppcore.store import Delete, Table, Upsert
@@ -150,6 +152,13 @@ def derive_removed(event: StationRemoved, follow: Follow) -> Iterable[NewRecord]
         id=event.station, security_profile=1, credential=None, registration="Rejected", deleted=True, disabled=True
     )
     yield _record(event, gone, follow)
+
+
+def derive_booted(event: StationBooted, follow: Follow) -> Iterable[NewRecord]:
+    """Auth looks after the station's Local Authorization List."""
+    if event.local_list:
+        told = Request(follow.id, StationBoot.NAME, event.subject(), b"{}", event.at, "/device", "", "", "")
+        yield request_record(told, "auth", follow.partitions)
 
 
 def _record(event: StationEvent, state: StationState, follow: Follow) -> NewRecord:

@@ -12,6 +12,7 @@ from ocppcore.store import Store
 from services.transactions import service
 from services.transactions.api import router
 from services.transactions.central_ids import issuing
+from services.transactions.tariffs_api import router as tariffs_router
 
 
 def build(env: Environment, rules: Rules) -> Hosted:
@@ -21,6 +22,6 @@ def build(env: Environment, rules: Rules) -> Hosted:
 
     def routers(engine: Engine, store: Store, desk: CommandDesk) -> Sequence[APIRouter]:
         issue = issuing(env.log, engine.copies, env.clock, env.pseudonyms, partitions)
-        return [router(store, desk, env.pseudonyms, issue)]
+        return [router(store, desk, env.pseudonyms, issue), tariffs_router(store, env.pseudonyms)]
 
     return host(env, made, routers)

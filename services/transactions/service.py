@@ -3,6 +3,7 @@
 from ocppcore import standard, topics
 from ocppcore.authorization import NO_RULES, Rules
 from ocppcore.commands import ENDED, Ended, ask_needs
+from ocppcore.contracts import tariffs as contract
 from ocppcore.contracts.transactions import (
     REMOTE_START,
     REMOTE_STOP,
@@ -21,25 +22,30 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Fold, Part, RequestHandler, Service, TimerHandler
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
-from services.transactions.domain import open_transactions, remote, transaction
+from services.transactions.domain import cost, open_transactions, remote, tariff, transaction
 
 
 def parts(pseudonyms: Pseudonyms, rules: Rules = NO_RULES) -> tuple[Part, ...]:
-    """Transactions, remote starts and stops, what tokens have open."""
+    """Transactions, remote starts and stops, tariffs, what tokens have open."""
     transactions = Part(
         actions=routes(TransactionEvents(pseudonyms, rules)),
         folds=(
             *(
-                Fold(kind, transaction.needs, transaction.evolve, transaction.project)
+                Fold(
+                    kind,
+                    lambda event: (*transaction.needs(event), *cost.event_needs(event)),
+                    lambda event, view: (*transaction.evolve(event, view), *cost.evolve(event, view)),
+                    transaction.project,
+                )
                 for kind in (TransactionStarted, TransactionUpdated, TransactionEnded)
             ),
             Fold(TransactionConflict, transaction.needs, transaction.evolve_conflict, transaction.project),
             Fold(MeterValuesReceived),
             Fold(ReservationStatusReported),
         ),
-        aggregates=(transaction.Transaction, transaction.SeqPage),
+        aggregates=(transaction.Transaction, transaction.SeqPage, cost.Agreement),
         tables=(transaction.TRANSACTIONS,),
-        copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS),
+        copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS, topics.TARIFFS),
     )
     remotes = Part(
         requests=(
@@ -65,7 +71,38 @@ def parts(pseudonyms: Pseudonyms, rules: Rules = NO_RULES) -> tuple[Part, ...]:
         aggregates=(remote.Remote,),
         tables=(remote.REMOTE,),
     )
-    return transactions, remotes, open_transactions.part()
+    tariffs = Part(
+        requests=(
+            RequestHandler(contract.PutTariff.NAME, contract.PutTariff, tariff.put, lambda _, key: tariff.needs(key)),
+            RequestHandler(
+                contract.AssignTariff.NAME,
+                contract.AssignTariff,
+                tariff.assign,
+                lambda _, key: tariff.needs(key),
+                tariff.assign_lookups,
+            ),
+            RequestHandler(
+                contract.RemoveTariff.NAME, contract.RemoveTariff, tariff.remove, lambda _, key: tariff.needs(key)
+            ),
+        ),
+        folds=(
+            Fold(
+                contract.TariffVersionPut, tariff.event_needs, tariff.evolve_put, tariff.project_put, tariff.derive
+            ),
+            Fold(
+                contract.TariffAssigned, tariff.event_needs, tariff.evolve_assigned, tariff.project_assigned,
+                tariff.derive,
+            ),
+            Fold(
+                contract.TariffRemoved, tariff.event_needs, tariff.evolve_removed, tariff.project_removed,
+                tariff.derive_removed,
+            ),
+        ),
+        aggregates=(tariff.TariffKept,),
+        tables=(tariff.TARIFFS_TABLE, tariff.VERSIONS_TABLE),
+        copies=(topics.TARIFFS, topics.STATIONS),
+    )  # fmt: skip
+    return transactions, remotes, tariffs, open_transactions.part()
 
 
 def build(pseudonyms: Pseudonyms, rules: Rules = NO_RULES) -> Service:

@@ -82,6 +82,8 @@ AFTER = {
     "ApiKeyRevoked": ["ApiKeyCreated"],
     "TransactionConflict": ["TransactionUpdated"],
     "RemoteMoved": ["RemoteAsked"],
+    "TariffAssigned": ["TariffVersionPut"],
+    "TariffRemoved": ["TariffVersionPut"],
     "CommandQueued": ["CommandAsked"],
     "CommandSending": ["CommandAsked", "CommandQueued"],
     "CommandWaiting": ["CommandAsked", "CommandQueued"],
@@ -97,6 +99,9 @@ AFTER = {
     "CertificateExpiring": ["CertificateIssued"],
     "CertificateExpired": ["CertificateIssued"],
     "CertificateRevoked": ["CertificateIssued"],
+    "CertificateRevocationStarted": ["CertificateIssued", "CertificateRevoked"],
+    "CertificateRevocationDone": ["CertificateIssued", "CertificateRevoked", "CertificateRevocationStarted"],
+    "CertificateRevocationFailed": ["CertificateIssued", "CertificateRevoked", "CertificateRevocationStarted"],
     "CertificateRenewalMoved": ["CertificateRenewalAsked"],
     "AuthorityDistrusted": ["AuthorityTrusted"],
 }
@@ -139,6 +144,8 @@ def _value(type_: inspect.Type) -> Any:
             return "c2VhbGVk"
         case inspect.StrType():
             return "x"
+        case inspect.DecimalType():
+            return "2.50"
         case _:
             raise TypeError(f"no example for {type_}")
 

@@ -228,7 +228,8 @@ class AuthorizationDecided(AuthStationEvent, frozen=True, kw_only=True, omit_def
 
     `token_position` and `station_position`: the records of `auth.tokens` and `device.stations` that it was decided
     on, -1: there was none; `open_position`, `group_open_position`, `held_position`: those of `transactions.open`, where
-    these told of any. `certificate_status`: set where the station sent a contract certificate.
+    these told of any. `certificate_status`: set where the station sent a contract certificate. `tariff`
+    (`version/id`): its text was in the answer (I01).
     """
 
     TYPE: ClassVar[str] = "auth.AuthorizationDecided.v1"
@@ -240,6 +241,7 @@ class AuthorizationDecided(AuthStationEvent, frozen=True, kw_only=True, omit_def
     certificate_status: str = ""
     token_position: int = -1
     station_position: int = -1
+    tariff: str = ""
     open_position: int = -1
     group_open_position: int = -1
     held_position: int = -1

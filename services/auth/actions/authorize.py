@@ -1,4 +1,4 @@
-"""Authorize (C01, C02, C04, C06, C09, C16): whether this idToken may charge at this station now."""
+"""Authorize (C01, C02, C04, C06, C09, C16, I01): whether this idToken may charge at this station now."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ocppcore.id_token_info import to_wire
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcome, View
 from ocppcore.v201 import AuthorizeRequest, AuthorizeResponse
-from services.auth.domain import key_codes
+from services.auth.domain import key_codes, tariff_text
 from services.auth.domain.key_codes import NO_GUESSING, Guessing, KeyCodes
 
 UNVERIFIABLE = "CertChainError"
@@ -43,9 +43,10 @@ class Authorize:
         return ((KeyCodes, station),) if request.idToken.type == KEY_CODE else ()
 
     def lookups(self, request: AuthorizeRequest, station: str) -> Sequence[Lookup]:
-        """The token, what it has open, the station for the types of its connectors, and what of it is occupied."""
+        """The token, what it has open, the tariffs, the station and what of it is occupied."""
         pseudonym = self._pseudonym(request)
-        return (*asking.lookups(pseudonym, station), *asking.held_lookups(station)) if pseudonym else ()
+        where = tariff_text.lookups(station)
+        return (*asking.lookups(pseudonym, station), *asking.held_lookups(station), *where) if pseudonym else where
 
     def further(self, request: AuthorizeRequest, station: str, view: View) -> Sequence[Lookup]:
         """What the token's group has open."""
@@ -65,6 +66,7 @@ class Authorize:
         found = asking.found(view, pseudonym, where, self.asker) if pseudonym else NOBODY
         info = IdTokenInfo(status="Invalid") if with_certificate else decide(kind, found.token, found.where, self.rules)
         positions = asking.positions(view, pseudonym, found, self.asker) if pseudonym else asking.NOWHERE
+        info, tariff = tariff_text.show(info, pseudonym, view, context)
         decided = AuthorizationDecided(
             at=context.now,
             station=context.identity,
@@ -74,6 +76,7 @@ class Authorize:
             group=info.group,
             evses=info.evses,
             certificate_status=UNVERIFIABLE if with_certificate else "",
+            tariff=tariff,
             token_position=positions.token,
             station_position=positions.station,
             open_position=positions.open,

@@ -194,6 +194,7 @@ def represent(state: TokenState) -> dict[str, object]:
         "concurrentTransactions": state.concurrent,
         "groupConcurrentTransactions": state.group_concurrent,
         "credit": _credit(state.credit) if state.credit else None,
+        "tags": list(state.tags),
     }
 
 

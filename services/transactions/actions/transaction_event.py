@@ -8,7 +8,7 @@ on.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
@@ -29,7 +29,8 @@ from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcom
 from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from ocppcore.wire import dump_json, load_json
 from services.transactions.domain import open_transactions, remote
-from services.transactions.domain.metering import fallen, first_and_last, registers
+from services.transactions.domain.cost import UTC, Costs
+from services.transactions.domain.metering import current, fallen, first_and_last, registers
 from services.transactions.domain.said import Request, Said, read
 from services.transactions.domain.transaction import (
     Transaction,
@@ -69,6 +70,7 @@ class TransactionEvents:
 
     pseudonyms: Pseudonyms
     rules: Rules = NO_RULES
+    costs: Costs = UTC
 
     @property
     def asker(self) -> asking.Asker:
@@ -90,6 +92,7 @@ class TransactionEvents:
         info = said.request.transactionInfo
         found: list[Need] = [
             *needs_of(station, info.transactionId, said.request.seqNo),
+            *self.costs.needs(station, info.transactionId),
             (remote.Remote, remote.stop_key(station, info.transactionId)),
         ]
         if info.remoteStartId is not None:
@@ -99,9 +102,11 @@ class TransactionEvents:
         return found
 
     def lookups(self, said: Said, station: str) -> Sequence[Lookup]:
-        """The token, what it has open, and the station for the types of its connectors."""
-        token = said.request.idToken
-        return () if token is None else asking.lookups(self.pseudonyms.of(token.type, token.idToken), station)
+        """The tariffs, the station for its zone and the types of its connectors, the token and what it has open."""
+        token, costs = said.request.idToken, self.costs.lookups(station)
+        if token is None:
+            return costs
+        return (*asking.lookups(self.pseudonyms.of(token.type, token.idToken), station), *costs)
 
     def further(self, said: Said, station: str, view: View) -> Sequence[Lookup]:
         """What the token's group has open."""
@@ -115,17 +120,21 @@ class TransactionEvents:
         request = said.request
         asked = self._authorize(said, view, context)
         info = asked.info
-        response = TransactionEventResponse(idTokenInfo=to_wire(info)) if info else EMPTY
+        fields: dict[str, Any] = {"idTokenInfo": to_wire(info)} if info else {}
         transaction_id, seq_no = request.transactionInfo.transactionId, request.seqNo
         digest = digest_of(context.payload)
         kept = known_digest(view, context.station, transaction_id, seq_no)
-        if kept == digest:
-            return Outcome(reply=response)
         if kept is not None:
-            if is_known_conflict(view, context.station, transaction_id, seq_no, digest):
+            told = self.costs.repeated(view, context.station, transaction_id, seq_no)
+            response = TransactionEventResponse(**fields, **told.fields())
+            if kept == digest or is_known_conflict(view, context.station, transaction_id, seq_no, digest):
                 return Outcome(reply=response)
             return Outcome((self._conflict(request, context, digest, kept, asked.pseudonym),), reply=response)
-        event = self._event(said, context, digest, asked)
+        event, told = self.costs.priced(
+            self._event(said, context, digest, asked), asked.token, bool(said.meter_values), view, context
+        )
+        fields |= told.fields()
+        response = TransactionEventResponse(**fields) if fields else EMPTY
         events: list[Event] = [event]
         if said.meter_values:
             meter = MeterValuesReceived(
@@ -196,6 +205,7 @@ class TransactionEvents:
             last_register=last,
             registered_wh=registered_wh,
             register_drops=drops,
+            current_a=current(said.meter_values),
         )
 
     def _conflict(

@@ -68,6 +68,7 @@ FULL = {
     "concurrentTransactions": 1,
     "groupConcurrentTransactions": 0,
     "credit": {"balance": "-12.50", "currency": "EUR", "limit": "20"},
+    "tags": ["Staff", "night"],
 }
 
 
@@ -76,7 +77,7 @@ async def test_every_field_is_kept_shown_and_published(api: Served) -> None:
     await put_state(api.log, topics.STATIONS, "cs-1", station)
     assert (await api.client.put("/tokens/Central/abc", json=FULL)).status_code == 201
     shown = (await api.client.get("/tokens/Central/abc")).json()
-    changed = {"stations": ["cs-1"], "evses": [1, 2], "validTo": "2032-01-01T00:00:00.000Z"}
+    changed = {"stations": ["cs-1"], "evses": [1, 2], "tags": ["night", "staff"], "validTo": "2032-01-01T00:00:00.000Z"}
     assert shown == FULL | changed | {"idToken": "abc", "type": "Central"}
     (state,) = await published(api, "Central", "abc", 1)
     assert (state["group"], state["cacheExpiry"]) == (
