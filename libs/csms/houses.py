@@ -47,9 +47,7 @@ def warn(settings: AuthSettings, gateway: GatewaySettings) -> None:
 HOSTS: Mapping[str, Callable[[Environment], Hosted]] = {
     "device": lambda env: device.build(env, read(DeviceSettings)),
     "auth": _auth,
-    "transactions": lambda env: transactions.build(
-        env, read(AuthSettings).master_pass_group, read(TransactionsSettings).costs
-    ),
+    "transactions": lambda env: transactions.build(env, read(AuthSettings).rules, read(TransactionsSettings).costs),
     "smartcharging": smartcharging.build,
 }
 NAMES = (*HOSTS, GATEWAY)
@@ -65,13 +63,17 @@ def build_gateway(env: Environment) -> gateway.Built:
     return gateway.build(env, read(GatewaySettings))
 
 
+def _auth_service(pseudonyms: Pseudonyms, settings: AuthSettings) -> Service:
+    return auth_service.build(pseudonyms, settings.rules, guessing=settings.guessing)
+
+
 def definition(name: str, keys: Keys) -> Service:
     """A domain service as data, for rebuild, recover and the simulation: no process, no API."""
     pseudonyms = Pseudonyms(keys.pseudonym)
     made: Mapping[str, Callable[[], Service]] = {
         "device": device_service.build,
-        "auth": lambda: auth_service.build(pseudonyms, read(AuthSettings).master_pass_group),
-        "transactions": lambda: transactions_service.build(pseudonyms, read(AuthSettings).master_pass_group),
+        "auth": lambda: _auth_service(pseudonyms, read(AuthSettings)),
+        "transactions": lambda: transactions_service.build(pseudonyms, read(AuthSettings).rules),
         "smartcharging": smartcharging_service.build,
     }
     return made[name]()

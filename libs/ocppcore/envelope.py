@@ -22,6 +22,8 @@ REFUSAL = "ocpp.refusal.v1"
 OUTBOUND = "ocpp.outbound.v1"
 CONNECTION = "ocpp.connection.v1"
 GATEWAY = "ocpp.gateway.v1"
+SEALED = "sealed"
+"""The header of a frame that is encrypted on the log."""
 
 FrameKind = Literal["call", "result", "error", "malformed"]
 ReceiptKind = Literal["sending", "timeout", "refused", "gone", "lost"]
@@ -40,6 +42,7 @@ class Frame(NamedTuple):
     `n` counts the frames of one connection from 0; (station, epoch, n) is unique. `action` is the CALL's action, or
     that of the CALL which a result or error answers. `refused` is the RPC error code with which the gateway itself
     answered ("" when a service is to answer); services skip refused CALLs. `claim` is the gateway's claim of its slot.
+    `sealed`: `frame` is encrypted (`sealed_frames.py`).
     """
 
     station: str
@@ -56,6 +59,7 @@ class Frame(NamedTuple):
     frame: bytes
     traceparent: str
     claim: int = 0
+    sealed: bool = False
 
 
 class Receipt(NamedTuple):
@@ -211,6 +215,8 @@ def frame_record(frame: Frame, service: str, partitions: int) -> NewRecord:
         headers["action"] = frame.action
     if frame.refused:
         headers["refused"] = frame.refused
+    if frame.sealed:
+        headers[SEALED] = "1"
     return NewRecord(
         topics.frames(service),
         topics.partition_of(frame.station, partitions),
@@ -275,6 +281,7 @@ def parse_frame(record: Record) -> Frame | Receipt | Refusal:
             record.value,
             h.get("traceparent", ""),
             int(claim),
+            SEALED in h,
         )
     except (KeyError, ValueError) as error:
         raise BadRecord(f"{record.topic}/{record.partition}/{record.position}: {error!r}") from error
@@ -314,7 +321,7 @@ def outbound_record(out: OutFrame, service: str, at: int) -> NewRecord:
     if out.registration:
         headers["registration"] = out.registration
     if out.sealed:
-        headers["sealed"] = "1"
+        headers[SEALED] = "1"
     return NewRecord(topics.OUTBOUND, out.slot, out.station, out.frame, _trace(headers, out.traceparent))
 
 
@@ -334,7 +341,7 @@ def parse_outbound(record: Record) -> OutFrame:
             record.value,
             int(h.get("timeout_ms", "0")),
             h.get("registration"),  # type: ignore[arg-type]
-            "sealed" in h,
+            SEALED in h,
             h.get("traceparent", ""),
         )
     except (KeyError, ValueError) as error:

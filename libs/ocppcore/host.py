@@ -50,7 +50,7 @@ class Environment:
 
     @property
     def outbound_seal(self) -> Seal:
-        """For frames that carry secrets: services close it, gateways open it."""
+        """For frames that carry secrets: services close it and gateways open it, for key codes the other way."""
         return Seal(self.keys.password, PURPOSE)
 
 
@@ -88,6 +88,7 @@ def host(
         seal=Seal(env.keys.password, "parked records"),
         settings=EngineSettings(partitions=env.settings.partition_count),
         everywhere=env.in_force.everywhere,
+        frames=env.outbound_seal,
     )
     env.in_force.followers.append(engine.copies.followed)
 

@@ -199,6 +199,8 @@ def no_lookups(*_: object) -> tuple[Lookup, ...]:
 class ActionHandler(Generic[R]):
     """A station's CALL. `self_ordered`: counts even from an older connection (TransactionEvent carries its order).
 
+    `further`: lookups that only those of `lookups` tell, whose rows the view has.
+
     `read`: for a hot action, reads a payload faster than `wire.decode`, into what the handler takes; the verdict and
     the errors are the same.
     """
@@ -209,6 +211,7 @@ class ActionHandler(Generic[R]):
     lookups: Callable[[R, str], Sequence[Lookup]] = no_lookups
     self_ordered: bool = False
     read: Callable[[bytes], R] | None = None
+    further: Callable[[R, str, View], Sequence[Lookup]] = no_lookups
 
     def body(self, payload: bytes) -> R:
         """The payload as `handle` takes it; raises pydantic's ValidationError, whatever is wrong with the bytes."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args
+from zoneinfo import available_timezones
 
 from platformdirs import user_data_path
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError
@@ -62,6 +63,15 @@ Networks = Annotated[str, AfterValidator(_networks)]
 """IP addresses and networks (`10.0.0.0/8`), separated by commas."""
 KafkaProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("not the name of an IANA time zone")
+    return name
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
 
 
 def names_secret(annotation: Any) -> bool:
@@ -259,6 +269,7 @@ class BaseServiceSettings(BaseSettings):
         f"Days that meter values as stations sent them are kept, on the log and in the database{_NEW_ON_KAFKA}",
         default=RETENTION_DEFAULT["meter"], ge=1, le=3660,
     )  # fmt: skip
+    zone: Zone = fixed("CSMS_ZONE", "IANA time zone of stations that have none of their own", default="UTC")
     hang_s: float = fixed(
         "CSMS_HANG_S", "A process whose event loop stands still for this long ends itself", default=60.0, ge=1, le=3600
     )

@@ -27,6 +27,7 @@ class Topic:
 
     `producers` and `consumers` are also the rights on a cluster that asks for them (`ocppcore.kafka.acls`); `csms`
     stands for every process. A service consumes its own events where it rebuilds, a gateway frames where it shows them.
+    `sparse`: most keys have no record and none is a refusal, so that who finds nothing in a copy waits for nothing.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Topic:
     compacted: bool = False
     retention: Retention | None = None
     stream: bool = False
+    sparse: bool = False
 
     @property
     def retention_days(self) -> int | None:
@@ -50,7 +52,8 @@ def _frames(service: str) -> Topic:
     return Topic(
         f"ocpp.frames.{service}",
         "station id",
-        f"frames that stations sent, as received, and receipts of commands, for the actions of this service{refusals}",
+        "frames that stations sent, as received (encrypted if a key code is in it), and receipts of commands, for the "
+        f"actions of this service{refusals}",
         ("gateway",),
         (service, "gateway"),
         retention="frames",
@@ -149,6 +152,16 @@ TABLE: tuple[Topic, ...] = (
     Topic("auth.tokens", "pseudonym of the idToken", _STATE, ("auth",), ("auth", "transactions"), compacted=True),
     Topic("transactions.tariffs", "tariff id", _STATE, ("transactions",), ("auth", "transactions"), compacted=True),
     Topic("auth.apikeys", "key id", _STATE, ("auth",), ("gateway", *SERVICES), compacted=True),
+    Topic(
+        "transactions.open",
+        "`token:`, `group:` or `station:` and whose",
+        "open transactions of a token or group that has a limit or a credit; those of a station that nobody is "
+        "authorized for any more; or deleted: true",
+        ("transactions",),
+        ("auth", "transactions"),
+        compacted=True,
+        sparse=True,
+    ),
     Topic("auth.authorities", "fingerprint of the certificate", _STATE, ("auth",), ("gateway",), compacted=True),
 )
 
@@ -163,6 +176,7 @@ STATIONS = "device.stations"
 TOKENS = "auth.tokens"
 APIKEYS = "auth.apikeys"
 AUTHORITIES = "auth.authorities"
+OPEN = "transactions.open"
 TARIFFS = "transactions.tariffs"
 STATES = frozenset(topic.name for topic in TABLE if topic.payload is _STATE)
 """State that others keep a copy of: a change of it is in force once they have read it."""

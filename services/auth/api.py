@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Response
 
 from ocppcore.authorization import AuthorizationStatus
-from ocppcore.contracts.auth import ChangeApiKey, PutApiKey, PutToken, RemoveToken, RevokeApiKey
+from ocppcore.contracts.auth import ChangeApiKey, PatchToken, PutApiKey, PutToken, RemoveToken, RevokeApiKey
 from ocppcore.http.auth import hash_key, require
 from ocppcore.http.pages import Page, Wanted, wanted
 from ocppcore.http.problems import Problem, documented
@@ -25,6 +25,7 @@ from services.auth.bodies import (
     IdToken,
     NewApiKey,
     TokenBody,
+    TokenPatch,
     TokenShown,
     TokenType,
 )
@@ -60,6 +61,7 @@ def _tokens(store: Store, pseudonyms: Pseudonyms, drivers: Drivers) -> APIRouter
         kind: KindPath, value: TokenPath, body: TokenBody, write: Annotated[Write, writing("operator")]
     ) -> Response:
         """What is not said gets its default. Stations that it names must be registered."""
+        _no_driver(value, body)
         pseudonym = pseudonyms.of(kind, value)
         sealed = drivers.seal(pseudonym, value)
         asked = PutToken(state=body.state(kind, sealed.value), driver_key=sealed.key)
@@ -67,6 +69,18 @@ def _tokens(store: Store, pseudonyms: Pseudonyms, drivers: Drivers) -> APIRouter
         if operation is None:
             return write.pending({})
         return write.answer(operation, f"/auth/tokens/{kind}/{quote(value, safe='')}", {"idToken": value})
+
+    @made.patch(
+        "/tokens/{type}/{idToken:path}", summary="Change some fields of a token", response_model=TokenShown,
+        responses=RESPONSES | documented(404),
+    )  # fmt: skip
+    async def change(
+        kind: KindPath, value: TokenPath, body: TokenPatch, write: Annotated[Write, writing("operator")]
+    ) -> Response:
+        """So a program sets a status, or what a driver may still spend, and leaves the rest."""
+        _no_driver(value, body)
+        operation, _ = await write.outcome(PatchToken.NAME, pseudonyms.of(kind, value), body.patch(kind), write.wait_s)
+        return write.pending({}) if operation is None else write.answer(operation, "", {"idToken": value})
 
     @made.delete(
         "/tokens/{type}/{idToken:path}",
@@ -149,6 +163,14 @@ def _api_keys(store: Store, password_key: bytes) -> APIRouter:
         return await write(RevokeApiKey.NAME, id_, RevokeApiKey())
 
     return made
+
+
+def _no_driver(value: str, body: TokenBody) -> None:
+    """Events name groups in clear, for ever: a driver that is erased must not be among them."""
+    group = body.groupIdToken
+    if group is not None and normalise(group.idToken) == normalise(value):
+        detail = "body.groupIdToken.idToken: must not be the idToken itself, which could not be erased from a group"
+        raise Problem(422, detail, title="Invalid token")
 
 
 def _json(text: Value) -> Any:

@@ -19,6 +19,8 @@ from services.auth import service
 from services.auth.api import router
 from services.auth.authority.local import PURPOSE
 from services.auth.authority.selected import AtStart, Means, select
+from services.auth.caches_api import finding
+from services.auth.caches_api import router as caches_router
 from services.auth.certificate_alarms_api import router as alarms_router
 from services.auth.certificates_api import router as certificates_router
 from services.auth.drivers import Drivers
@@ -46,15 +48,23 @@ def build(env: Environment, settings: Settings) -> Hosted:
         command_desk(store, env.pseudonyms, env.outbound_seal).ask,
         drivers,
         env.clock,
-        settings.master_pass_group,
+        settings.rules,
         Bounds(settings.local_list_items, settings.local_list_bytes, settings.local_list_entries),
     )
-    made = service.build(env.pseudonyms, settings.master_pass_group, selected.certificates, builder.effects)
+    made = service.build(
+        env.pseudonyms,
+        settings.rules,
+        selected.certificates,
+        builder.effects,
+        guessing=settings.guessing,
+        find_cached=finding(store),
+    )
     hosted = host(
         env,
         made,
         lambda _, store, desk: [
             router(store, env.pseudonyms, drivers, env.keys.password),
+            caches_router(store, desk, env.pseudonyms),
             certificates_router(store, desk, selected.local, env.clock),
             local_lists_router(store, desk, env.pseudonyms, drivers),
             alarms_router(store),

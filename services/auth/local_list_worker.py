@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 from ocppcore import topics
-from ocppcore.authorization import TokenState, Where, decide
+from ocppcore.authorization import NO_RULES, Rules, TokenState, Where, decide
 from ocppcore.clock import Clock
 from ocppcore.contracts.device import StationState
 from ocppcore.contracts.local_lists import Entry, ListRule, LocalListBuilding, LocalListStep
@@ -108,7 +108,7 @@ class Builder:
     ask: AskFor
     drivers: Drivers
     clock: Clock
-    master_pass_group: str = ""
+    rules: Rules = NO_RULES
     bounds: Bounds = Bounds()
 
     @property
@@ -227,12 +227,20 @@ class Builder:
                 for moment in (state.valid_from, state.valid_to):
                     if moment is not None and moment > now and not 0 < part.next_change <= moment:
                         part.next_change = moment
-                info = decide(state.type, state, where, master_pass_group=self.master_pass_group)
+                info = decide(state.type, _standing(state), where, self.rules)
                 if info.status != "Accepted" and not refused:
                     continue
                 count += 1
                 digest = blake2b(msgspec.json.encode((info, state.sealed)), digest_size=6).hexdigest()
                 yield _Selected(token, digest, state.type, state.sealed, key, orjson.loads(encode(to_wire(info))))
+
+
+def _standing(state: TokenState) -> TokenState:
+    """Without what changes from one hour to the next and is judged when a transaction starts: no list would ever be in
+    step with it."""
+    if state.windows is None and state.credit is None:
+        return state
+    return msgspec.structs.replace(state, windows=None, credit=None)
 
 
 class _Known:

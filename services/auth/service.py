@@ -5,9 +5,10 @@ from itertools import chain
 from typing import Any
 
 from ocppcore import standard, topics
+from ocppcore.authorization import NO_RULES, Rules
 from ocppcore.contracts import auth as contract
 from ocppcore.pseudonym import Pseudonyms
-from ocppcore.service import Fold, Part, RequestHandler, Service, View
+from ocppcore.service import Fold, Part, RequestHandler, Service, TimerHandler, View
 from ocppcore.store import Delete, Upsert
 from services.auth import certificates as certificates_part
 from services.auth import local_lists as local_lists_part
@@ -16,32 +17,44 @@ from services.auth.actions import routes
 from services.auth.actions.authorize import Authorize
 from services.auth.actions.sign_certificate import SignCertificate
 from services.auth.certificates import Certificates
-from services.auth.domain import api_key, local_list, token
+from services.auth.domain import api_key, caches, key_codes, local_list, token
 from services.auth.domain.certificate_signing import SigningDesk
+from services.auth.domain.key_codes import NO_GUESSING, Guessing
 
 Project = Callable[[Any, View], Iterable[Upsert | Delete]]
 
 
 def parts(
     pseudonyms: Pseudonyms,
-    master_pass_group: str = "",
+    rules: Rules = NO_RULES,
     certificates: Certificates | None = None,
     local_lists: local_lists_part.Effects | None = None,
+    guessing: Guessing = NO_GUESSING,
+    find_cached: caches.FindCached | None = None,
 ) -> tuple[Part, ...]:
     """Tokens with what stations ask, API keys, certificates (None: no authority is there), local lists (None: nobody
     builds their messages here)."""
     certificates = certificates or Certificates()
     signing = SignCertificate(SigningDesk(certificates.rules))
     tokens = Part(
-        actions=routes(Authorize(pseudonyms, master_pass_group), signing),
+        actions=routes(Authorize(pseudonyms, rules, guessing), signing),
         requests=(
             RequestHandler(
                 contract.PutToken.NAME, contract.PutToken, token.put, lambda _, key: token.needs(key), token.lookups
             ),
             RequestHandler(
+                contract.PatchToken.NAME,
+                contract.PatchToken,
+                token.patch,
+                lambda _, key: token.needs(key),
+                token.patch_lookups,
+            ),
+            RequestHandler(contract.IssueToken.NAME, contract.IssueToken, token.issue, lambda _, key: token.needs(key)),
+            RequestHandler(
                 contract.RemoveToken.NAME, contract.RemoveToken, token.remove, lambda _, key: token.needs(key)
             ),
         ),
+        timers=(TimerHandler(token.OVER, token.over, needs=token.needs),),
         folds=(
             Fold(
                 contract.TokenRegistered,
@@ -67,13 +80,13 @@ def parts(
                 derive=projections.derive_token_removed,
                 project_first=True,
             ),
-            Fold(contract.AuthorizationDecided),
+            Fold(contract.KeyCodeRefused, needs=key_codes.needs, evolve=key_codes.evolve),
             Fold(contract.ContractCertificateRefused),
             Fold(contract.CertificateStatusRefused),
         ),
-        aggregates=(token.Token, token.DriverKey),
+        aggregates=(token.Token, token.DriverKey, key_codes.KeyCodes),
         tables=(projections.TOKENS,),
-        copies=(topics.TOKENS, topics.STATIONS, topics.TARIFFS),
+        copies=(topics.TOKENS, topics.STATIONS, topics.TARIFFS, topics.OPEN),
     )
     api_keys = Part(
         requests=(
@@ -108,7 +121,13 @@ def parts(
         aggregates=(api_key.ApiKey,),
         tables=(projections.API_KEYS,),
     )
-    return tokens, api_keys, certificates_part.part(certificates), local_lists_part.part(local_lists)
+    return (
+        tokens,
+        api_keys,
+        caches.part(find_cached),
+        certificates_part.part(certificates),
+        local_lists_part.part(local_lists),
+    )
 
 
 def _with_labels(project: Project) -> Project:
@@ -118,9 +137,11 @@ def _with_labels(project: Project) -> Project:
 
 def build(
     pseudonyms: Pseudonyms,
-    master_pass_group: str = "",
+    rules: Rules = NO_RULES,
     certificates: Certificates | None = None,
     local_lists: local_lists_part.Effects | None = None,
+    guessing: Guessing = NO_GUESSING,
+    find_cached: caches.FindCached | None = None,
 ) -> Service:
     """The whole service."""
-    return standard.build("auth", parts(pseudonyms, master_pass_group, certificates, local_lists))
+    return standard.build("auth", parts(pseudonyms, rules, certificates, local_lists, guessing, find_cached))

@@ -7,7 +7,9 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from ocppcore.authorization import Rules
 from ocppcore.settings import BaseServiceSettings, service_config
+from services.auth.domain.key_codes import Guessing
 
 _HMAC_KEY: Final = re.compile(r"[A-Za-z0-9_-]{22,}={0,2}")
 
@@ -42,6 +44,21 @@ class Settings(BaseServiceSettings):
 
     master_pass_group: str = Field(
         "", max_length=36, description="groupIdToken whose members may stop transactions and start none (C16)"
+    )
+    concurrent_transactions: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="How many transactions a token that does not say may have at a time; 0: any number",
+    )
+    group_concurrent_transactions: int = Field(
+        0, ge=0, le=1000, description="The same for all tokens of a group together"
+    )
+    key_code_attempts: int = Field(
+        5, ge=1, le=100, description="Wrong key codes at one station before all of them are refused there for a while"
+    )
+    key_code_pause_s: float = Field(
+        10.0, ge=1, le=3600, description="The first such while; it doubles with each further wrong one, up to 1 h"
     )
     authority: Literal["none", "local", "command", "est", "acme"] = Field(
         "none",
@@ -138,6 +155,21 @@ class Settings(BaseServiceSettings):
         key = self.ca_account_hmac_key
         if key is not None and not _HMAC_KEY.fullmatch(key.get_secret_value()):
             raise ValueError("CSMS_AUTH_CA_ACCOUNT_HMAC_KEY is no base64url of 16 bytes or more")
+
+    @property
+    def rules(self) -> Rules:
+        """What decisions about idTokens take from the settings, in every service."""
+        return Rules(
+            master_pass_group=self.master_pass_group,
+            concurrent=self.concurrent_transactions,
+            group_concurrent=self.group_concurrent_transactions,
+            zone=self.zone,
+        )
+
+    @property
+    def guessing(self) -> Guessing:
+        """What is done against guessing key codes."""
+        return Guessing(self.key_code_attempts, round(self.key_code_pause_s * 1000))
 
     @property
     def signs_by(self) -> Literal["none", "local", "command", "est", "acme"]:

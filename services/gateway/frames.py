@@ -156,7 +156,7 @@ def item_of(record: Record) -> Item | None:
         entry.action,
         entry.epoch,
         entry.refused,
-        shown(entry.frame),
+        HIDDEN if entry.sealed else shown(entry.frame),
         entry.identity,
     )
 

@@ -33,6 +33,7 @@ from ocppcore.envelope import (
 from ocppcore.leases import Holder
 from ocppcore.log import Log, NewRecord, Record
 from ocppcore.seal import Seal
+from ocppcore.sealed_frames import holds_key_code, seal_frame
 from services.gateway.appender import Appender
 from services.gateway.copies import Station, StationsCopy
 from services.gateway.domain.connection import (
@@ -278,6 +279,8 @@ class Hub:
         if isinstance(entry, Frame):
             if entry.refused:
                 self.stats.refused[entry.refused] += 1
+            if holds_key_code(entry.frame):
+                entry = seal_frame(entry, self._seal)
             return frame_record(entry, effect.service, self._cells)
         self.stats.receipts[entry.what] += 1
         return receipt_record(entry, effect.service, self._cells)

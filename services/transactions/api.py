@@ -12,17 +12,26 @@ import msgspec
 import orjson
 from fastapi import APIRouter, Path, Query, Response
 
+from ocppcore.authorization import CENTRAL, Group
 from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.transactions import REMOTE_START, REMOTE_STOP, RemoteStart, RemoteStop
 from ocppcore.http.auth import Caller, require
 from ocppcore.http.commands import CommandDesk
 from ocppcore.http.pages import Page, Wanted, wanted
-from ocppcore.http.problems import Problem, documented
+from ocppcore.http.problems import FieldError, Problem, documented
 from ocppcore.http.requests import RESPONSES, Write, writing
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.store import StateKey, Store, Value
 from ocppcore.topics import normalise
-from services.transactions.bodies import CostShown, RemoteShown, RemoteStartBody, RemoteStopBody, TransactionShown
+from services.transactions.bodies import (
+    CostShown,
+    IdTokenBody,
+    RemoteShown,
+    RemoteStartBody,
+    RemoteStopBody,
+    TransactionShown,
+)
+from services.transactions.central_ids import Issue
 from services.transactions.domain.cost import Agreement, bill_of
 from services.transactions.domain.rating import Bill
 from services.transactions.domain.remote import REMOTE, start_key, stop_key
@@ -41,11 +50,11 @@ TransactionPath = Annotated[str, Path(alias="transactionId", max_length=36)]
 Row = Mapping[str, Value]
 
 
-def router(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRouter:
-    """The routes under `/transactions`."""
+def router(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms, issue: Issue | None = None) -> APIRouter:
+    """The routes under `/transactions`; `issue`: who gives ids to remote starts that name none (None: nobody)."""
     made = APIRouter()
     made.include_router(_reading(store))
-    made.include_router(_remote(store, desk, pseudonyms))
+    made.include_router(_remote(store, desk, pseudonyms, issue))
     return made
 
 
@@ -115,7 +124,7 @@ def _text(shown: msgspec.Struct) -> dict[str, Any]:
     return {name: format(value, "f") if isinstance(value, Decimal) else value for name, value in found.items()}
 
 
-def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRouter:
+def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms, issue: Issue | None) -> APIRouter:
     made = APIRouter(tags=["remote control"])
 
     @made.post(
@@ -128,7 +137,8 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRoute
         """Answers when the transaction that carries the remoteStartId was seen, or will not come."""
         found = await desk.station(station)
         remote_start_id, operation_id = secrets.randbelow(REMOTE_START_ID_MAX) + 1, str(uuid.uuid4())
-        payload: dict[str, Any] = {"remoteStartId": remote_start_id, "idToken": body.idToken.model_dump()}
+        id_token = await id_token_of(body, found.key, write)
+        payload: dict[str, Any] = {"remoteStartId": remote_start_id, "idToken": id_token.model_dump()}
         if body.groupIdToken:
             payload["groupIdToken"] = body.groupIdToken.model_dump()
         if body.evseId is not None:
@@ -146,8 +156,8 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRoute
             operation_id=operation_id,
             remote_start_id=remote_start_id,
             ask=ask,
-            token=pseudonyms.of(body.idToken.type, body.idToken.idToken),
-            token_type=body.idToken.type,
+            token=pseudonyms.of(id_token.type, id_token.idToken),
+            token_type=id_token.type,
             wait_ms=body.effectWithin * 1000,
             evse_id=body.evseId,
         )
@@ -188,6 +198,17 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRoute
         if row is None or not caller.reaches(str(row["station"])):
             raise Problem(404, "No such remote start or stop.")
         return _remote_shown(row)
+
+    async def id_token_of(body: RemoteStartBody, station: str, write: Write) -> IdTokenBody:
+        """The one that was given, or one that is issued (F01.FR.04: a start has one)."""
+        if body.idToken is not None and not body.issueIdToken:
+            return body.idToken
+        group = body.groupIdToken
+        if issue is None or body.idToken is not None or not body.issueIdToken:
+            fault = FieldError("body.idToken", "Field required, or issueIdToken, not both")
+            raise Problem(422, f"{fault.field}: {fault.detail}", title="Invalid request", errors=[fault])
+        named = Group(id_token=group.idToken, type=group.type) if group else None
+        return IdTokenBody(idToken=await issue(station, named, write.caller.id), type=CENTRAL)
 
     async def asked(write: Write, type_: str, key: str, body: msgspec.Struct) -> Response:
         loop = asyncio.get_running_loop()

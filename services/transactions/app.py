@@ -1,17 +1,28 @@
 """Wiring of the transactions service."""
 
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+
+from ocppcore.authorization import Rules
+from ocppcore.engine.loop import Engine
 from ocppcore.host import Environment, Hosted, host
+from ocppcore.http.commands import CommandDesk
+from ocppcore.store import Store
 from services.transactions import service
 from services.transactions.api import router
+from services.transactions.central_ids import issuing
 from services.transactions.domain.cost import UTC, Costs
 from services.transactions.tariffs_api import router as tariffs_router
 
 
-def build(env: Environment, master_pass_group: str, costs: Costs = UTC) -> Hosted:
-    """The service in this process; the master-pass group is auth's setting."""
-    made = service.build(env.pseudonyms, master_pass_group, costs)
-    return host(
-        env,
-        made,
-        lambda _, store, desk: [router(store, desk, env.pseudonyms), tariffs_router(store, env.pseudonyms)],
-    )
+def build(env: Environment, rules: Rules, costs: Costs = UTC) -> Hosted:
+    """The service in this process; the rules about idTokens are auth's settings."""
+    made = service.build(env.pseudonyms, rules, costs)
+    partitions = env.settings.partition_count
+
+    def routers(engine: Engine, store: Store, desk: CommandDesk) -> Sequence[APIRouter]:
+        issue = issuing(env.log, engine.copies, env.clock, env.pseudonyms, partitions)
+        return [router(store, desk, env.pseudonyms, issue), tariffs_router(store, env.pseudonyms)]
+
+    return host(env, made, routers)

@@ -21,7 +21,10 @@ class IdTokenBody(_Body):
 class RemoteStartBody(_Body):
     """Start a transaction from here (F01, F02)."""
 
-    idToken: IdTokenBody
+    idToken: IdTokenBody | None = Field(None, description="Required, unless one is issued")
+    issueIdToken: bool = Field(
+        False, description="The CSMS makes an id of type Central, accepted at this station for 24 hours"
+    )
     groupIdToken: IdTokenBody | None = None
     evseId: int | None = Field(None, ge=1, le=2**31 - 1)
     chargingProfile: dict[str, Any] | None = Field(None, description="A TxProfile without transactionId")

@@ -1,6 +1,7 @@
 """The transactions service as data for the engine."""
 
 from ocppcore import standard, topics
+from ocppcore.authorization import NO_RULES, Rules
 from ocppcore.commands import ENDED, Ended, ask_needs
 from ocppcore.contracts import tariffs as contract
 from ocppcore.contracts.transactions import (
@@ -23,14 +24,14 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Fold, Part, RequestHandler, Service, TimerHandler
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
-from services.transactions.domain import cost, fallback, remote, tariff, transaction
+from services.transactions.domain import cost, fallback, open_transactions, remote, tariff, transaction
 from services.transactions.domain.cost import Costs
 
 
-def parts(pseudonyms: Pseudonyms, master_pass_group: str = "", costs: Costs = cost.UTC) -> tuple[Part, ...]:
-    """Transactions, remote starts and stops, tariffs."""
+def parts(pseudonyms: Pseudonyms, rules: Rules = NO_RULES, costs: Costs = cost.UTC) -> tuple[Part, ...]:
+    """Transactions, remote starts and stops, tariffs, what tokens have open."""
     transactions = Part(
-        actions=routes(TransactionEvents(pseudonyms, master_pass_group, costs)),
+        actions=routes(TransactionEvents(pseudonyms, rules, costs)),
         folds=(
             *(
                 Fold(
@@ -116,9 +117,9 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "", costs: Costs = co
         tables=(tariff.TARIFFS_TABLE, tariff.VERSIONS_TABLE),
         copies=(topics.TARIFFS, topics.STATIONS),
     )  # fmt: skip
-    return transactions, costs_due, remotes, tariffs
+    return transactions, costs_due, remotes, tariffs, open_transactions.part()
 
 
-def build(pseudonyms: Pseudonyms, master_pass_group: str = "", costs: Costs = cost.UTC) -> Service:
+def build(pseudonyms: Pseudonyms, rules: Rules = NO_RULES, costs: Costs = cost.UTC) -> Service:
     """The whole service."""
-    return standard.build("transactions", parts(pseudonyms, master_pass_group, costs))
+    return standard.build("transactions", parts(pseudonyms, rules, costs))

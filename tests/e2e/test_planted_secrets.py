@@ -2,7 +2,8 @@
 
 Passwords, API keys, tokens, idTokens, and the secrets of the installation itself, welcome and refused, well formed and
 not, over both APIs. Then everything is searched that the processes wrote: logs, spans, every record of every topic,
-metrics, and what the tools show. Frames, requests and what goes to stations may hold idTokens, for days; nothing else.
+metrics, and what the tools show. Frames, requests and what goes to stations may hold idTokens, for days; nothing
+else, and no key code.
 """
 
 import asyncio
@@ -83,6 +84,8 @@ async def as_administrators_do(closed: Closed, planted: Planted) -> None:
             key = await admin.post("/auth/apikeys", json={"scope": "operator", "name": f"plant {number}"})
             planted.secrets[f"made key {number}"] = key.json()["key"]
             kind = "KeyCode" if number % 3 == 0 else "ISO14443"
+            if kind == "KeyCode":
+                planted.secrets[f"key code {number}"] = planted.id_token(f"registered {number}")
             group = {"idToken": f"FLEET-{number % 2}", "type": "Central"}  # names no driver: it stands in events
             put = await admin.put(
                 f"/auth/tokens/{kind}/{planted.id_token(f'registered {number}')}",

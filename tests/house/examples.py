@@ -139,6 +139,8 @@ def _value(type_: inspect.Type) -> Any:
             return True
         case inspect.IntType():
             return 2
+        case inspect.DecimalType():
+            return "12.50"
         case inspect.BytesType():
             return "c2VhbGVk"
         case inspect.StrType():

@@ -9,48 +9,21 @@ import base64
 import io
 import json
 import logging
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import httpx
-import msgspec
 import pytest
-import structlog
 from rich.console import Console
-from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from csms.tools.access import Access
 from csms.tools.frames import frames
-from ocppcore import telemetry, topics
-from ocppcore.clock import system_clock
-from ocppcore.contracts.auth import ApiKeyState
-from ocppcore.envelope import state_record
-from ocppcore.host import Environment
-from ocppcore.http.app import build_app
-from ocppcore.http.auth import Authenticator, KeyRing, hash_key
-from ocppcore.in_force import InForce
+from ocppcore import topics
 from ocppcore.log import NewRecord
-from ocppcore.memory import MemoryLog, MemoryStore
-from ocppcore.settings import Keys
-from services.auth import app as auth
-from services.auth.settings import Settings as AuthSettings
-from services.device import app as device
-from services.device.settings import Settings as DeviceSettings
-from services.gateway import app as gateway
-from services.gateway.settings import Settings as GatewaySettings
-from services.smartcharging import app as smartcharging
-from services.transactions import app as transactions
 from tests.support.transaction_frames import event
+from tests.support.whole import ADMIN, KEYS, PASSWORD, SLOTS, Whole, answer, say
 
-PARTITIONS, SLOTS = 2, 2
-KEYS = Keys(b"p" * 32, b"w" * 32)
-ADMIN = "planted-api-key-of-the-admin"
-PASSWORD = "planted-password-of-the-station"
+pytest_plugins = ["tests.support.whole_system"]
+
 MAY_HOLD = (*(topics.frames(s) for s in topics.SERVICES), *(topics.requests(s) for s in topics.SERVICES))
 """Raw frames and requests are kept for days and are allowed to hold idTokens; so is `ocpp.outbound`, but no secret."""
 
@@ -58,6 +31,8 @@ ID_TOKENS = {
     "registered": "PLANTEDTOKEN01",
     "unknown": "PLANTEDTOKEN02",
     "pin": "PLANTEDPIN03",
+    "wrong pin": "PLANTEDPIN14",
+    "pin in a command": "PLANTEDPIN15",
     "remote start": "PLANTEDTOKEN04",
     "sent in a list": "PLANTEDTOKEN05",
     "asked about": "PLANTEDTOKEN06",
@@ -68,6 +43,8 @@ ID_TOKENS = {
     "in a bad request": "PLANTEDTOKEN12",
     "in a parked record": "PLANTEDTOKEN13",
 }
+PINS = ("pin", "wrong pin", "pin in a command")
+"""Key codes are encrypted in frames too (C04.FR.04)."""
 SECRETS = {
     "station's password": PASSWORD,
     "its Basic credentials": base64.b64encode(f"CS-1:{PASSWORD}".encode()).decode(),
@@ -80,106 +57,13 @@ SECRETS = {
 }
 
 
-@dataclass
-class Whole:
-    """The system in one process. `logged`: what it wrote to its log."""
-
-    api: httpx.AsyncClient
-    log: MemoryLog
-    port: int
-    logged: io.StringIO
-    env: Environment
-    stores: dict[str, MemoryStore]
-    planted: dict[str, str] = field(default_factory=lambda: {**ID_TOKENS, **SECRETS})
-
-    @asynccontextmanager
-    async def station(self, password: str = PASSWORD) -> AsyncIterator[Any]:
-        uri = f"ws://CS-1:{password}@127.0.0.1:{self.port}/ocpp/CS-1"
-        async with connect(uri, subprotocols=["ocpp2.0.1"], proxy=None) as connection:  # type: ignore[list-item]
-            yield connection
-
-    def topic(self, name: str) -> str:
-        return str([record for partition in self.log.cluster.partitions[name] for record in partition])
-
-    def leaks(self, where: str, text: str, among: dict[str, str]) -> list[str]:
-        return [f"{what} in {where}" for what, secret in among.items() if secret.casefold() in text.casefold()]
-
-
-@pytest.fixture
-def logged() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    telemetry.configure_logging("debug", "json", stream)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-
-
-@pytest.fixture
-async def whole(logged: io.StringIO, tmp_path: Path) -> AsyncIterator[Whole]:
-    log, stores = MemoryLog(), {service: MemoryStore() for service in topics.SERVICES}
-    await log.declare(topics.partition_counts(PARTITIONS, SLOTS))
-    admin = ApiKeyState(id="admin", hash=hash_key(ADMIN, KEYS.password), scope="admin", created_at=0)
-    value = msgspec.to_builtins(admin)
-    await log.append([state_record(topics.APIKEYS, "admin", value, "/auth", "auth/0/0", system_clock(), PARTITIONS)])
-    settings = GatewaySettings.model_validate({"data": tmp_path, "partitions": PARTITIONS, "slots": SLOTS})
-    ring, registry = KeyRing(log, PARTITIONS), telemetry.new_registry()
-    env = Environment(
-        settings, KEYS, log, system_clock, stores.__getitem__, Authenticator(ring, KEYS.password), registry,
-        InForce(log, system_clock, "test"),
-    )  # fmt: skip
-    bound = socket.create_server(("127.0.0.1", 0))
-    built = gateway.build(env, settings, bound)
-    hosted = [
-        device.build(env, DeviceSettings.model_validate({"data": tmp_path})),
-        auth.build(env, AuthSettings.model_validate({"data": tmp_path})),
-        transactions.build(env, ""),
-        smartcharging.build(env),
-        built.hosted,
-    ]
-    app = build_app({one.name: one.app for one in hosted}, registry=registry, ready={})
-    tasks = [asyncio.ensure_future(one.run()) for one in hosted] + [asyncio.ensure_future(ring.run())]
-    headers = {"Authorization": f"Bearer {ADMIN}"}
-    try:
-        async with asyncio.timeout(20):
-            await ring.ready.wait()
-            while not all(one.ready() for one in hosted):
-                await asyncio.sleep(0.01)
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://test", headers=headers
-        ) as api:
-            yield Whole(api, log, bound.getsockname()[1], logged, env, stores)
-    finally:
-        await built.gateway.drain()
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
-
-
-async def say(connection: Any, action: str, payload: object, id_: str = "m") -> list[Any]:
-    """A CALL and its answer; commands on the way are answered with what every station may say."""
-    await connection.send(json.dumps([2, id_, action, payload]))
-    return await answer(connection)
-
-
-async def answer(connection: Any) -> list[Any]:
-    while True:
-        frame: list[Any] = json.loads(await asyncio.wait_for(connection.recv(), 10))
-        if frame[0] != 2:
-            return frame
-        await connection.send(json.dumps([4, frame[1], "NotImplemented", "", {}]))
-
-
 def token(name: str, kind: str = "ISO14443") -> dict[str, str]:
     return {"idToken": ID_TOKENS[name], "type": kind}
 
 
 async def register(whole: Whole) -> None:
     """What an administrator does, and mistakes."""
+    whole.planted.update(ID_TOKENS | SECRETS)
     api = whole.api
     made = await api.post("/device/stations", json={"id": "CS-1", "password": PASSWORD})
     assert made.status_code == 201, made.text
@@ -213,6 +97,11 @@ async def charge(whole: Whole) -> None:
         for name, kind in (("registered", "ISO14443"), ("unknown", "ISO14443"), ("pin", "KeyCode")):
             statuses.append((await say(station, "Authorize", {"idToken": token(name, kind)}))[2]["idTokenInfo"])
         assert [one["status"] for one in statuses] == ["Accepted", "Unknown", "Accepted"]
+        wrong_pin = await say(station, "Authorize", {"idToken": token("wrong pin", "KeyCode")})
+        assert wrong_pin[2]["idTokenInfo"]["status"] == "Invalid"
+        by_pin = event("Started", 0, transaction="BY-PIN") | {"idToken": token("pin", "KeyCode")}
+        assert (await say(station, "TransactionEvent", by_pin))[2]["idTokenInfo"]["status"] == "Accepted"
+        assert (await say(station, "TransactionEvent", by_pin | {"seqNo": "7"}))[0] == 4
         for payload in (
             event("Started", 0, token=ID_TOKENS["registered"], wh=1.0),
             event("Updated", 1, token=ID_TOKENS["unknown"]),
@@ -226,7 +115,7 @@ async def charge(whole: Whole) -> None:
         await station.send('[2,"x","Authorize",{"idToken":{"idToken":"' + ID_TOKENS["in no JSON"] + '"')
         assert (await answer(station))[2] == "RpcFrameworkError"
     with pytest.raises(InvalidStatus):
-        async with whole.station(SECRETS["wrong password"]):
+        async with whole.station(password=SECRETS["wrong password"]):
             pass
 
 
@@ -274,6 +163,7 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
             "updateType": "Full",
             "localAuthorizationList": [
                 {"idToken": token("sent in a list"), "idTokenInfo": {"status": "Accepted"}},
+                {"idToken": token("pin in a command", "KeyCode"), "idTokenInfo": {"status": "Accepted"}},
             ],
         },
     ),
@@ -333,7 +223,7 @@ async def test_no_secret_and_no_id_token_is_told(whole: Whole) -> None:
     found = whole.leaks("the log", whole.logged.getvalue(), whole.planted)
     for name in topics.BY_NAME.keys() - {*MAY_HOLD, topics.OUTBOUND}:
         found += whole.leaks(name, whole.topic(name), whole.planted)
-    secrets = {what: secret for what, secret in whole.planted.items() if what not in ID_TOKENS}
+    secrets = {what: secret for what, secret in whole.planted.items() if what not in ID_TOKENS or what in PINS}
     for name in (*MAY_HOLD, topics.OUTBOUND):
         found += whole.leaks(name, whole.topic(name), secrets)
     for name, store in whole.stores.items():

@@ -210,6 +210,8 @@ class ModelStation:
             self._lose()
             return
         payload = {"UnlockConnector": {"status": "Unlocked"}, "ClearCache": {"status": "Accepted"}}.get(action, {})
+        if action == "RequestStopTransaction":
+            payload = {"status": "Accepted"}
         if action == "GetTransactionStatus":
             payload = {"messagesInQueue": False}
         if self.link is not None:

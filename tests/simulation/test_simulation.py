@@ -1,13 +1,17 @@
 """A thousand seeds, and the proof that the simulation can fail: without a check it finds what the check prevents."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from ocppcore import authorization
+from ocppcore.contracts.open_transactions import Count
 from ocppcore.engine import step
 from ocppcore.memory import MemoryStore
+from ocppcore.service import NOTHING, Context, Outcome, View
 from services.transactions.actions import transaction_event
+from services.transactions.domain import open_transactions
 from tests.simulation import stations
 from tests.simulation.run import run_seed
 
@@ -44,6 +48,21 @@ def test_without_the_epoch_check_it_finds_what_is_out_of_order(monkeypatch: pyte
     monkeypatch.setattr(step, "is_stale", lambda *_: False)
     monkeypatch.setattr(stations, "LOSES", 0.4)  # an old frame comes late where its connection was lost with it
     assert any(" after " in violation for violation in _violations())
+
+
+def test_without_stopping_it_finds_what_is_one_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authorization, "_concurrent", lambda *_: False)  # as if no copy ever came in time
+    monkeypatch.setattr(open_transactions, "stop_excess", lambda *_: NOTHING)
+    assert any("one too many and left alone" in violation for violation in _violations())
+
+
+def test_without_the_ends_it_finds_what_is_counted_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_transactions, "count", _counts_starts(open_transactions.count))
+    assert any("has other open transactions" in violation for violation in _violations())
+
+
+def _counts_starts(count: Callable[[Count, View, Context], Outcome]) -> Callable[[Count, View, Context], Outcome]:
+    return lambda body, view, context: count(body, view, context) if body.since is not None else NOTHING
 
 
 def test_without_fencing_it_finds_what_a_zombie_did(monkeypatch: pytest.MonkeyPatch) -> None:

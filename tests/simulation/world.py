@@ -388,7 +388,7 @@ class World:
         await self._request(log, "transactions", PutTariff.NAME, "t", PutTariff(tariff=TARIFFS[0]))
         everybody = AssignTariff(assignments=Assignments(default=True))
         await self._request(log, "transactions", AssignTariff.NAME, "t", everybody)
-        token = PutToken(state=TokenState(type="ISO14443", status="Accepted"), driver_key="x")
+        token = PutToken(state=TokenState(type="ISO14443", status="Accepted", concurrent=1), driver_key="x")
         await self._request(log, "auth", PutToken.NAME, PSEUDONYMS.of("ISO14443", "TOKEN-0"), token)
 
     async def _request(

@@ -130,7 +130,9 @@ class World:
         raw = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
         request = handler.body(raw)
         key = topics.normalise(station)
-        view = self._view(handler.needs(request, key), handler.lookups(request, key))
+        needs, lookups = handler.needs(request, key), handler.lookups(request, key)
+        lookups = (*lookups, *handler.further(request, key, self._view(needs, lookups)))
+        view = self._view(needs, lookups)
         outcome = handler.handle(request, view, self.context(station=station, epoch=epoch, actor=actor, payload=raw))
         return self._take(outcome)
 

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from ocppcore.authorization import AuthorizationStatus, Group, TokenState
+from ocppcore.commands import Ask
 from ocppcore.service import Event
 from ocppcore.topics import normalise
 
@@ -69,10 +70,49 @@ class PutToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     driver_key: str
 
 
+class PatchToken(msgspec.Struct, frozen=True, kw_only=True):
+    """Set these fields of a registered token to what `state` has in them, by their names there. Key = pseudonym."""
+
+    NAME: ClassVar[str] = "auth.PatchToken.v1"
+    state: TokenState
+    fields: tuple[str, ...]
+
+
+class IssueToken(msgspec.Struct, frozen=True, kw_only=True):
+    """Register an id that the CSMS made for a remote start, until its `valid_to`. Key = pseudonym; its value is kept
+    nowhere."""
+
+    NAME: ClassVar[str] = "auth.IssueToken.v1"
+    state: TokenState
+
+
 class RemoveToken(msgspec.Struct, frozen=True, kw_only=True):
     """Forget a token and erase its driver: the key goes, and with it the value in all events there ever were."""
 
     NAME: ClassVar[str] = "auth.RemoveToken.v1"
+
+
+class Cached(msgspec.Struct, frozen=True, array_like=True):
+    """A station that was told Accepted, `at` that time (ms), and may have kept it."""
+
+    station: str
+    at: int
+
+
+class CachesFound(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a withdrawn token may be in a station's cache. Key = pseudonym."""
+
+    NAME: ClassVar[str] = "auth.CachesFound.v1"
+    caches: tuple[Cached, ...]
+
+
+class ClearCache(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Ask a station to clear its cache (C11). `cached_at`: not asked for, but since a token that was told Accepted then
+    is withdrawn."""
+
+    NAME: ClassVar[str] = "auth.ClearCache.v1"
+    ask: Ask
+    cached_at: int | None = None
 
 
 class PutApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -131,6 +171,19 @@ class TokenRemoved(TokenEvent, frozen=True, kw_only=True, omit_defaults=True):
     actor: str = ""
 
 
+class TokenWithdrawn(TokenEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A token that was accepted was blocked, or removed: stations may still hold it in their caches."""
+
+    TYPE: ClassVar[str] = "auth.TokenWithdrawn.v1"
+
+
+class CachesStale(TokenEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The stations that may hold it, and since when."""
+
+    TYPE: ClassVar[str] = "auth.CachesStale.v1"
+    caches: tuple[Cached, ...]
+
+
 class ApiKeyCreated(Event, frozen=True, kw_only=True, omit_defaults=True):
     TYPE: ClassVar[str] = "auth.ApiKeyCreated.v1"
     state: ApiKeyState
@@ -174,7 +227,8 @@ class AuthorizationDecided(AuthStationEvent, frozen=True, kw_only=True, omit_def
     """Authorize and its answer. `token`: the pseudonym, "" for NoAuthorization.
 
     `token_position` and `station_position`: the records of `auth.tokens` and `device.stations` that it was decided
-    on, -1: there was none. `certificate_status`: set where the station sent a contract certificate. `tariff`
+    on, -1: there was none; `open_position`, `group_open_position`, `held_position`: those of `transactions.open`, where
+    these told of any. `certificate_status`: set where the station sent a contract certificate. `tariff`
     (`version/id`): its text was in the answer (I01).
     """
 
@@ -188,6 +242,25 @@ class AuthorizationDecided(AuthStationEvent, frozen=True, kw_only=True, omit_def
     token_position: int = -1
     station_position: int = -1
     tariff: str = ""
+    open_position: int = -1
+    group_open_position: int = -1
+    held_position: int = -1
+
+
+class CacheClearAsked(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The station was asked to clear its Authorization Cache (C11)."""
+
+    TYPE: ClassVar[str] = "auth.CacheClearAsked.v1"
+    command_id: str
+
+
+class KeyCodeRefused(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A wrong key code was entered at the station, the `wrong`-th that counts; from then until `locked_until` (0: not)
+    no code is looked at there (C04.FR.06)."""
+
+    TYPE: ClassVar[str] = "auth.KeyCodeRefused.v1"
+    wrong: int
+    locked_until: int = 0
 
 
 class CertificateSigningRefused(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -54,7 +54,8 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
 
     `token` is the idToken's pseudonym, `authorization` the status that was answered, `token_position` the position of
     the token's record in `auth.tokens` that it rested on, `station_position` that of the station's in `device.stations`
-    (-1: there was none). `digest` tells a repeat from a conflict.
+    (-1: there was none), `open_position` and `group_open_position` those of `transactions.open` where these told of
+    open transactions. `digest` tells a repeat from a conflict.
     `identity`: the station's id as it spells it, where that differs. `register_drops`: how often the register fell
     among this event's own readings, and `registered_wh` the energy along them, both only where that is more than the
     first and the last register show. `current_a`: what its newest sample of Current.Import shows, over all phases.
@@ -88,6 +89,8 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     authorization: str = ""
     token_position: int = -1
     station_position: int = -1
+    open_position: int = -1
+    group_open_position: int = -1
     first_register: Register | None = None
     last_register: Register | None = None
     registered_wh: str = ""

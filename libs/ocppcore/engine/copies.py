@@ -1,6 +1,7 @@
 """Copies of other services' state: fed by a reader of their own, looked up before a decision.
 
-A miss is a refusal only once the copy has caught up to the log's end as it was when the question came.
+A miss is a refusal only once the copy has caught up to the log's end as it was when the question came; on a sparse
+topic it is none, and nobody waits.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from ocppcore import topics as declared
 from ocppcore.engine.batch import WholeCopy
 from ocppcore.errors import CsmsError
 from ocppcore.log import Log, TopicPartition
@@ -16,6 +18,8 @@ from ocppcore.store import CopyRow, Store
 
 BATCH = 2000
 CACHE_MAX = 200_000
+SPARSE = frozenset(topic.name for topic in declared.TABLE if topic.sparse)
+"""Copies in which a miss is the answer, and is remembered until a record comes."""
 
 
 class NotCaughtUp(CsmsError):
@@ -93,7 +97,7 @@ class Copies:
         for topic in sorted({topic for topic, key in wanted if key == WHOLE and (topic, key) not in found}):
             found[topic, WHOLE] = await self._whole(topic)
         await self._load([lookup for lookup in wanted if lookup not in found], found)
-        missed = [lookup for lookup in wanted if found[lookup] is None]
+        missed = [lookup for lookup in wanted if found[lookup] is None and lookup[0] not in SPARSE]
         if missed:
             await self.catch_up(sorted({topic for topic, _ in missed}))
             await self._load(missed, found)
@@ -108,8 +112,8 @@ class Copies:
             rows = await self._store.copy_find(topic, keys)
             for key in keys:
                 found[topic, key] = rows.get(key)
-                if generation == self._generation and rows.get(key) is not None:
-                    self._cache[topic, key] = rows[key]
+                if generation == self._generation and (rows.get(key) is not None or topic in SPARSE):
+                    self._cache[topic, key] = rows.get(key)
         while len(self._cache) > CACHE_MAX:
             del self._cache[next(iter(self._cache))]
 

@@ -33,7 +33,20 @@ from ocppcore.log import Log, LogReplaced, LogUnavailable, Membership, NewRecord
 from ocppcore.parking import RecordParked
 from ocppcore.rpc import CallError
 from ocppcore.seal import Seal
-from ocppcore.service import Aggregate, Connection, Drop, Follow, Lookup, Need, Operation, Outcome, Result, Service
+from ocppcore.sealed_frames import open_record
+from ocppcore.service import (
+    Aggregate,
+    Connection,
+    Drop,
+    Follow,
+    Lookup,
+    Need,
+    Operation,
+    Outcome,
+    Result,
+    Service,
+    no_lookups,
+)
 from ocppcore.store import CellRow, CopyRow, Fenced, StateKey, Store, StoreUnavailable, TimerKey
 from ocppcore.wire import WireModel, encode
 
@@ -95,7 +108,9 @@ class Engine:
         seal: Seal,
         settings: EngineSettings | None = None,
         everywhere: Callable[[float], Awaitable[bool]] | None = None,
+        frames: Seal | None = None,
     ) -> None:
+        """`seal`: closes records that are parked; `frames`: opens what gateways sealed (None: parked)."""
         self.service = service
         self.store = store
         self.log = log_
@@ -103,6 +118,7 @@ class Engine:
         self._clock = clock
         self._everywhere = everywhere
         self._seal = seal
+        self._frames = frames
         self._inputs = (topics.frames(service.name), topics.requests(service.name), topics.CONNECTIONS)
         self._cells: dict[int, Cell] = {}
         self._stopped: set[int] = set()
@@ -395,6 +411,8 @@ class Engine:
         for _ in range(self.settings.looks_max):
             await self._load(need for work in works for need in work.needs)
             found, late = await self._find(works)
+            if not late and self._look_further(works, found):
+                found, late = await self._find(works)
             try:
                 batch, job, results = self._decide(works, found, late)
                 break
@@ -423,7 +441,8 @@ class Engine:
         if cell is None or record.position < cell.committed.get(record.topic, 0):
             return None
         try:
-            work = step.prepare(self.service, record)
+            work = step.prepare(self.service, open_record(record, self._frames))
+            work.record = record
         except BadRecord as error:
             # When it was received, if it says so at all, cannot be read: the log knows when it came.
             work = Work(record, None, max(cell.clock, record.appended_at))
@@ -450,6 +469,17 @@ class Engine:
             data = loaded.get(key)
             kind = self.service.aggregates[key.kind]
             self._cache[key] = msgspec.json.decode(data, type=kind) if data is not None else None
+
+    def _look_further(self, works: Sequence[Work], found: Mapping[Lookup, CopyRow | None]) -> bool:
+        """Add the lookups that the rows found lead to; whether there are any that were not found yet."""
+        view, more = self._batch(found), False
+        for work in works:
+            if work.action is None or work.action.further is no_lookups:
+                continue
+            if lookups := work.action.further(work.body, work.station, view):
+                work.lookups = (*work.lookups, *lookups)
+                more = more or any(lookup not in found for lookup in lookups)
+        return more
 
     async def _find(self, works: Sequence[Work]) -> tuple[Mapping[Lookup, CopyRow | None], frozenset[Lookup]]:
         """Copies' rows, and the lookups that could not be answered because a copy stays behind."""

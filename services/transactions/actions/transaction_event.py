@@ -8,14 +8,13 @@ on.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
 
-from ocppcore import topics
-from ocppcore.authorization import IdTokenInfo, TokenState, Where, decide
-from ocppcore.contracts.device import StationState
+from ocppcore import asking
+from ocppcore.authorization import NO_RULES, IdTokenInfo, Rules, TokenState, Where, decide
 from ocppcore.contracts.transactions import (
     MeterValuesReceived,
     TransactionConflict,
@@ -29,7 +28,7 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcome, View
 from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from ocppcore.wire import dump_json, load_json
-from services.transactions.domain import fallback, remote
+from services.transactions.domain import fallback, open_transactions, remote
 from services.transactions.domain.cost import UTC, Costs
 from services.transactions.domain.metering import current, fallen, first_and_last, registers
 from services.transactions.domain.said import Request, Said, read
@@ -49,6 +48,7 @@ KINDS: dict[str, type[TransactionEvent]] = {
 }
 _sorted = msgspec.json.Encoder(order="sorted", decimal_format="number")
 EMPTY = TransactionEventResponse()
+CLOCK_BELIEVED_MS: Final = 7 * 24 * 3600 * 1000
 
 
 def digest_of(payload: bytes) -> str:
@@ -66,11 +66,16 @@ def digest_of(payload: bytes) -> str:
 
 @dataclass(frozen=True)
 class TransactionEvents:
-    """The action with what the installation sets: the key of pseudonyms and the master-pass group (C16)."""
+    """The action with what the installation sets: the key of pseudonyms and the rules about idTokens."""
 
     pseudonyms: Pseudonyms
-    master_pass_group: str = ""
+    rules: Rules = NO_RULES
     costs: Costs = UTC
+
+    @property
+    def asker(self) -> asking.Asker:
+        """For what is looked up."""
+        return asking.Asker(self.pseudonyms, self.rules)
 
     def handler(self) -> ActionHandler[Said]:
         return ActionHandler(
@@ -80,6 +85,7 @@ class TransactionEvents:
             self.lookups,
             self_ordered=True,
             read=read,
+            further=self.further,
         )
 
     def needs(self, said: Said, station: str) -> Sequence[Need]:
@@ -92,19 +98,29 @@ class TransactionEvents:
         ]
         if info.remoteStartId is not None:
             found.append((remote.Remote, remote.start_key(station, info.remoteStartId)))
+        if _concerns(said.request):
+            found += open_transactions.needs_of(station, info.transactionId)
         return found
 
     def lookups(self, said: Said, station: str) -> Sequence[Lookup]:
-        """The tariffs, the station for its zone and the types of its connectors, and the token."""
+        """The tariffs, the station for its zone and the types of its connectors, the token and what it has open."""
+        token, costs = said.request.idToken, self.costs.lookups(station)
+        if token is None:
+            return costs
+        return (*asking.lookups(self.pseudonyms.of(token.type, token.idToken), station), *costs)
+
+    def further(self, said: Said, station: str, view: View) -> Sequence[Lookup]:
+        """What the token's group has open."""
         token = said.request.idToken
         if token is None:
-            return self.costs.lookups(station)
-        return ((topics.TOKENS, self.pseudonyms.of(token.type, token.idToken)), *self.costs.lookups(station))
+            return ()
+        return asking.further(view, self.pseudonyms.of(token.type, token.idToken), self.asker)
 
     def on_transaction_event(self, said: Said, view: View, context: Context) -> Outcome:
         """Events for what is new, and the answer, which is the same for a repeat."""
         request = said.request
-        pseudonym, info = self._authorize(request, view, context)
+        asked = self._authorize(said, view, context)
+        info = asked.info
         fields: dict[str, Any] = {"idTokenInfo": to_wire(info)} if info else {}
         transaction_id, seq_no = request.transactionInfo.transactionId, request.seqNo
         digest = digest_of(context.payload)
@@ -114,10 +130,9 @@ class TransactionEvents:
             response = TransactionEventResponse(**fields, **told.fields())
             if kept == digest or is_known_conflict(view, context.station, transaction_id, seq_no, digest):
                 return Outcome(reply=response)
-            return Outcome((self._conflict(request, context, digest, kept, pseudonym),), reply=response)
-        token = view.copy(topics.TOKENS, TokenState, pseudonym) if pseudonym else None
+            return Outcome((self._conflict(request, context, digest, kept, asked.pseudonym),), reply=response)
         event, told = self.costs.priced(
-            self._event(said, view, context, digest, pseudonym, info), token, bool(said.meter_values), view, context
+            self._event(said, context, digest, asked), asked.token, bool(said.meter_values), view, context
         )
         fields |= told.fields()
         response = TransactionEventResponse(**fields) if fields else EMPTY
@@ -133,27 +148,30 @@ class TransactionEvents:
             )
             events.append(meter)
         events += self._effects(event, view, context)
+        if _concerns(request):
+            events += open_transactions.after_event(event, info, asked.token, self.asker, view)
         return Outcome(events, reply=response)
 
-    def _authorize(self, request: Request, view: View, context: Context) -> tuple[str, IdTokenInfo | None]:
+    def _authorize(self, said: Said, view: View, context: Context) -> "_Asked":
+        request = said.request
         if request.idToken is None:
-            return "", None
+            return _NOBODY
         pseudonym = self.pseudonyms.of(request.idToken.type, request.idToken.idToken)
-        token = view.copy(topics.TOKENS, TokenState, pseudonym)
-        station = view.copy(topics.STATIONS, StationState, context.station)
-        held = view.get(Transaction, transaction_key(context.station, request.transactionInfo.transactionId))
+        key = transaction_key(context.station, request.transactionInfo.transactionId)
+        held = view.get(Transaction, key)
         where = Where(
             context.station,
             context.now,
             evse=_evse(request, held),
-            evse_types=station.evse_types if station else {},
-            starting=_starts(request, held),
+            purpose="start" if _starts(request, held) else "other",
+            began=_began(said.at, context.now),
+            transaction=key,
         )
-        return pseudonym, decide(request.idToken.type, token, where, master_pass_group=self.master_pass_group)
+        found = asking.found(view, pseudonym, where, self.asker)
+        info = decide(request.idToken.type, found.token, found.where, self.rules)
+        return _Asked(pseudonym, found.token, info, asking.positions(view, pseudonym, found, self.asker))
 
-    def _event(
-        self, said: Said, view: View, context: Context, digest: str, pseudonym: str, info: IdTokenInfo | None
-    ) -> TransactionEvent:
+    def _event(self, said: Said, context: Context, digest: str, asked: "_Asked") -> TransactionEvent:
         request, transaction, evse = said.request, said.request.transactionInfo, said.request.evse
         readings = registers(said.meter_values)
         first, last = first_and_last(readings)
@@ -177,11 +195,13 @@ class TransactionEvents:
             time_spent_charging_s=transaction.timeSpentCharging,
             phases_used=request.numberOfPhasesUsed,
             cable_max_current_a=request.cableMaxCurrent,
-            token=pseudonym,
+            token=asked.pseudonym,
             token_type=request.idToken.type if request.idToken else "",
-            authorization=str(info.status) if info else "",
-            token_position=view.copy_position(topics.TOKENS, pseudonym) if pseudonym else -1,
-            station_position=view.copy_position(topics.STATIONS, context.station) if pseudonym else -1,
+            authorization=str(asked.info.status) if asked.info else "",
+            token_position=asked.positions.token,
+            station_position=asked.positions.station,
+            open_position=asked.positions.open,
+            group_open_position=asked.positions.group_open,
             first_register=first,
             last_register=last,
             registered_wh=registered_wh,
@@ -216,6 +236,27 @@ class TransactionEvents:
             key = remote.stop_key(context.station, event.transaction_id)
             found += remote.seen(key, view, context, event.transaction_id)
         return found
+
+
+class _Asked(NamedTuple):
+    """About the idToken of an event: its pseudonym, what is registered, the answer, and what that rested on."""
+
+    pseudonym: str
+    token: TokenState | None
+    info: IdTokenInfo | None
+    positions: asking.Positions
+
+
+_NOBODY: Final = _Asked("", None, None, asking.NOWHERE)
+
+
+def _concerns(request: Request) -> bool:
+    return open_transactions.concerns(request.eventType, request.triggerReason, token=request.idToken is not None)
+
+
+def _began(said_at: int, now: int) -> int:
+    """When the station says it was, for the windows of a token: an event may come late. Not what a wrong clock says."""
+    return said_at if now - CLOCK_BELIEVED_MS <= said_at <= now else now
 
 
 def _evse(request: Request, held: Transaction | None) -> int | None:

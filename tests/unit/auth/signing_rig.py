@@ -54,7 +54,7 @@ class Rig:
         if revoker is not None:
             effects |= RevocationWorker(revoker, self._chain).effects()
         certificates = Certificates(made, tells=revoker is not None, effects=effects)
-        self.world = World("auth", (*parts(Pseudonyms(b"key"), "", certificates), part(commands("auth"))))
+        self.world = World("auth", (*parts(Pseudonyms(b"key"), certificates=certificates), part(commands("auth"))))
         self.carried = 0
         if authority is None:
             self.run(self.world.ask(EnsureLocalAuthority.NAME, EnsureLocalAuthority(), key=LOCAL))

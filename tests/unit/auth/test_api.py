@@ -3,13 +3,16 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from ocppcore import topics
+from ocppcore.authorization import TokenState
 from ocppcore.contracts.device import StationState
 from ocppcore.http.auth import hash_key
 from ocppcore.pseudonym import Pseudonyms
 from services.auth.api import router
+from services.auth.bodies import FIELDS, TokenBody
 from services.auth.drivers import Drivers
 from services.auth.service import build
 from tests.support.served import PASSWORD_KEY, Served, put_state, served
@@ -54,6 +57,17 @@ FULL = {
     "connectorTypes": ["sType2"],
     "validFrom": "2025-01-01T00:00:00.000Z",
     "validTo": "2032-01-01T01:00:00+01:00",
+    "personalMessages": [
+        {"format": "UTF8", "language": "de", "content": "Hallo"},
+        {"format": "ASCII", "language": "en", "content": "Hello"},
+    ],
+    "windows": [
+        {"days": ["Mon", "Sun"], "from": "22:00", "to": "06:30"},
+        {"days": ["Tue"], "from": "00:00", "to": "24:00"},
+    ],
+    "concurrentTransactions": 1,
+    "groupConcurrentTransactions": 0,
+    "credit": {"balance": "-12.50", "currency": "EUR", "limit": "20"},
     "tags": ["Staff", "night"],
 }
 
@@ -89,6 +103,20 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"personalMessage": {"format": "PDF", "content": "x"}}, "body.personalMessage.format"),
     ({"personalMessage": {"format": "UTF8", "content": "x" * 513}}, "body.personalMessage.content"),
     ({"evses": [0]}, "body.evses.0"),
+    ({"personalMessages": [{"format": "UTF8", "content": "x"}]}, "body"),
+    ({"personalMessages": 2 * [{"format": "UTF8", "content": "x", "language": "en"}]}, "body"),
+    ({"windows": [{"days": [], "from": "00:00", "to": "01:00"}]}, "body.windows.0.days"),
+    ({"windows": [{"days": ["Mo"], "from": "00:00", "to": "01:00"}]}, "body.windows.0.days.0"),
+    ({"windows": [{"days": ["Mon"], "from": "24:00", "to": "01:00"}]}, "body.windows.0"),
+    ({"windows": [{"days": ["Mon"], "from": "8:00", "to": "01:00"}]}, "body.windows.0.from"),
+    ({"windows": 51 * [{"days": ["Mon"], "from": "08:00", "to": "01:00"}]}, "body.windows"),
+    ({"concurrentTransactions": -1}, "body.concurrentTransactions"),
+    ({"concurrentTransactions": True}, "body.concurrentTransactions"),
+    ({"credit": {"balance": 1.5, "currency": "EUR"}}, "body.credit.balance"),
+    ({"credit": {"balance": "NaN", "currency": "EUR"}}, "body.credit.balance"),
+    ({"credit": {"balance": "1e30", "currency": "EUR"}}, "body.credit.balance"),
+    ({"credit": {"balance": "1", "currency": "Euro"}}, "body.credit.currency"),
+    ({"credit": {"balance": "1", "currency": "EUR", "limit": "-1"}}, "body.credit.limit"),
     ({"stations": ["a:b"]}, "body.stations.0"),
 ]
 
@@ -100,6 +128,55 @@ async def test_bad_input_is_refused_by_field_and_changes_nothing(api: Served) ->
         assert (fault, answer.status_code) == (fault, 422)
         assert (fault, answer.json()["errors"][0]["field"]) == (fault, field)
     assert api.records(topics.requests("auth")) == []
+
+
+async def test_a_driver_is_no_group(api: Served) -> None:
+    """A group's id stands in events for ever, a driver's must be erasable."""
+    body = {"status": "Accepted", "groupIdToken": {"idToken": VALUE.upper(), "type": "Central"}}
+    assert (await api.client.put(f"/tokens/ISO14443/{VALUE}", json=body)).status_code == 422
+    assert VALUE.casefold() not in api.everything().casefold()
+
+
+async def test_some_fields_are_changed_and_the_others_stay(api: Served) -> None:
+    await api.client.put("/tokens/Central/abc", json={"status": "Accepted", "language1": "de", "chargingPriority": 3})
+    changed = await api.client.patch("/tokens/Central/abc", json={"status": "Blocked", "language2": "en"})
+    assert changed.status_code == 200, changed.text
+    shown = changed.json()
+    assert (shown["status"], shown["language1"], shown["language2"], shown["chargingPriority"]) == (
+        "Blocked", "de", "en", 3
+    )  # fmt: skip
+    assert shown["idToken"] == "abc"
+    credit = {"balance": "20.00", "currency": "EUR", "limit": "0"}
+    assert (await api.client.patch("/tokens/Central/abc", json={"credit": credit})).json()["credit"] == credit
+    gone = await api.client.patch("/tokens/Central/abc", json={"credit": None, "chargingPriority": None})
+    assert (gone.json()["credit"], gone.json()["chargingPriority"], gone.json()["language2"]) == (None, None, "en")
+    before = len(await published(api, "Central", "abc", 4))
+    assert (await api.client.patch("/tokens/Central/abc", json={})).status_code == 200
+    assert len(await published(api, "Central", "abc", before)) == before, "nothing new"
+
+
+async def test_a_change_that_does_not_fit_the_rest_is_refused(api: Served) -> None:
+    assert (await api.client.patch("/tokens/Central/abc", json={"status": "Blocked"})).status_code == 404
+    body = {"status": "Accepted", "language1": "de", "validTo": "2032-01-01T00:00:00Z"}
+    await api.client.put("/tokens/Central/abc", json=body)
+    for fault in (
+        {"language2": "DE"},
+        {"validFrom": "2033-01-01T00:00:00Z"},
+        {"stations": ["NOBODY"]},
+        {"status": None},
+        {"status": "Fine"},
+        {"colour": "red"},
+    ):
+        answer = await api.client.patch("/tokens/Central/abc", json=fault)
+        assert (fault, answer.status_code) == (fault, 422)
+    assert (await api.client.patch("/tokens/Central/abc", json={"language1": None})).status_code == 200
+    shown = (await api.client.get("/tokens/Central/abc")).json()
+    assert (shown["status"], shown["language2"], shown["language1"]) == ("Accepted", None, None)
+
+
+def test_every_field_of_a_token_can_be_changed() -> None:
+    assert FIELDS.keys() == TokenBody.model_fields.keys()
+    assert set(FIELDS.values()) <= {one.name for one in msgspec.structs.fields(TokenState)}
 
 
 @pytest.mark.parametrize("path", ["/tokens/Strange/abc", "/tokens/NoAuthorization/abc", f"/tokens/Central/{'x' * 37}"])

@@ -7,14 +7,27 @@ import msgspec
 import pytest
 
 from ocppcore import topics
-from ocppcore.authorization import Group, Message, TokenState
+from ocppcore.authorization import (
+    Group,
+    Held,
+    HeldState,
+    Message,
+    OpenState,
+    OpenTransaction,
+    Rules,
+    TokenState,
+    group_key,
+    station_key,
+    token_key,
+)
 from ocppcore.contracts.auth import AuthorizationDecided
 from ocppcore.contracts.device import ConnectorSpec, EvseSpec, StationState
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Outcome
 from ocppcore.tariff import Assignments, TariffState
+from ocppcore.weekly import Window
 from services.auth.service import parts
-from tests.support.given import World
+from tests.support.given import NOW, World
 from tests.support.tariffs import tariff
 
 PSEUDONYMS = Pseudonyms(b"key")
@@ -22,7 +35,7 @@ CARD = {"idToken": "ABCD1234", "type": "ISO14443"}
 
 
 def world(state: TokenState | None = None, kind: str = "ISO14443", value: str = "ABCD1234", group: str = "") -> World:
-    made = World("auth", parts(PSEUDONYMS, group))
+    made = World("auth", parts(PSEUDONYMS, Rules(master_pass_group=group)))
     if state is not None:
         made.given_copy(topics.TOKENS, PSEUDONYMS.of(kind, value), state, position=17)
     return made
@@ -188,3 +201,41 @@ def test_a_refused_token_is_told_no_tariff_and_its_own_message_comes_first() -> 
     link = Message(format="URI", content="https://example.com")
     kept = priced(world(accepted(personal_message=link))).call("Authorize", {"idToken": CARD})
     assert answer(kept)["idTokenInfo"]["personalMessage"]["content"] == "https://example.com"
+
+
+def test_what_is_open_elsewhere_and_in_the_group_is_looked_up() -> None:
+    group = Group(id_token="Family", type="Central")
+    pseudonym = PSEUDONYMS.of("ISO14443", "ABCD1234")
+    elsewhere = OpenState(open=(OpenTransaction("cs-2/t", NOW),))
+    made = world(accepted(concurrent=1))
+    made.given_copy(topics.OPEN, token_key(pseudonym), elsewhere, position=5)
+    outcome = made.call("Authorize", {"idToken": CARD})
+    assert answer(outcome) == {"idTokenInfo": {"status": "ConcurrentTx"}}
+    assert outcome.events[0].open_position == 5  # type: ignore[attr-defined]
+    made = world(accepted(group=group, group_concurrent=1))
+    made.given_copy(topics.OPEN, group_key(PSEUDONYMS.of("Central", "family")), elsewhere, position=6)
+    outcome = made.call("Authorize", {"idToken": CARD})
+    assert answer(outcome)["idTokenInfo"]["status"] == "ConcurrentTx"  # type: ignore[index]
+    assert outcome.events[0].group_open_position == 6  # type: ignore[attr-defined]
+
+
+@pytest.mark.requirement("C01.FR.24")
+def test_a_second_token_waits_until_the_first_ones_transaction_is_over() -> None:
+    made = world(accepted())
+    held = HeldState(held=(Held("cs-1/t", "another pseudonym", 1),))
+    made.given_copy(topics.OPEN, station_key("cs-1"), held, position=7)
+    outcome = made.call("Authorize", {"idToken": CARD})
+    assert answer(outcome) == {"idTokenInfo": {"status": "NotAtThisTime"}}
+    assert outcome.events[0].held_position == 7  # type: ignore[attr-defined]
+    made.given_copy(topics.OPEN, station_key("cs-1"), None)
+    assert answer(made.call("Authorize", {"idToken": CARD})) == {"idTokenInfo": {"status": "Accepted"}}
+
+
+def test_windows_are_in_the_stations_zone() -> None:
+    """It is Tuesday, 22:13 UTC, and Wednesday in Tokyo."""
+    made = world(accepted(windows=(Window((1,), 0, 1440),)))
+    state = StationState(id="CS-1", security_profile=1, credential=None, registration="Accepted", zone="Asia/Tokyo")
+    made.given_copy(topics.STATIONS, "cs-1", state)
+    assert answer(made.call("Authorize", {"idToken": CARD})) == {"idTokenInfo": {"status": "NotAtThisTime"}}
+    made.given_copy(topics.STATIONS, "cs-1", msgspec.structs.replace(state, zone=""))
+    assert answer(made.call("Authorize", {"idToken": CARD}))["idTokenInfo"]["status"] == "Accepted"  # type: ignore[index]

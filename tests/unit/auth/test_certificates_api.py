@@ -156,7 +156,7 @@ async def rig() -> AsyncIterator[Rig]:
         desk = CommandDesk("auth", store, find, PSEUDONYMS, SEAL)
         return [router(store, desk, local, system_clock), alarms_router(store)]
 
-    async with served(build(PSEUDONYMS, "", certificates), routers) as api:
+    async with served(build(PSEUDONYMS, certificates=certificates), routers) as api:
         made = Rig(api)
         state = StationState(id="CS-1", security_profile=3, credential=None, registration="Accepted")
         await put_state(api.log, topics.STATIONS, "cs-1", state)

@@ -4,10 +4,10 @@ import pytest
 
 from ocppcore import topics
 from ocppcore.authorization import TokenState
-from ocppcore.contracts.auth import PutToken, RemoveToken, TokenChanged, TokenRegistered, TokenRemoved
+from ocppcore.contracts.auth import IssueToken, PutToken, RemoveToken, TokenChanged, TokenRegistered, TokenRemoved
 from ocppcore.contracts.device import StationState
 from ocppcore.pseudonym import Pseudonyms
-from services.auth.domain.token import DriverKey, Token
+from services.auth.domain.token import OVER, DriverKey, Token
 from services.auth.projections import TOKENS
 from services.auth.service import parts
 from tests.support.given import World
@@ -92,3 +92,37 @@ def test_the_stations_it_names_must_be_registered(known: bool) -> None:
         made.given_copy(topics.STATIONS, "cs-1", state)
     assert put(made, stations=("cs-1",)) == (201 if known else 422)
     assert bool(made.events) is known
+
+
+def issued(made: World) -> None:
+    state = TokenState(type="Central", status="Accepted", stations=("cs-1",), valid_to=made.now + 1000, issued=True)
+    outcome = made.ask(IssueToken.NAME, IssueToken(state=state), key=KEY)
+    assert outcome.result is not None
+    assert outcome.result.status == 201
+
+
+def test_an_issued_id_is_a_token_until_its_time_is_over() -> None:
+    made = world()
+    issued(made)
+    assert made.published(topics.TOKENS)[-1]["stations"] == ["cs-1"]
+    assert made.state(DriverKey, KEY) is None, "nobody's value"
+    made.wait(1000)
+    made.tick(OVER, KEY)
+    assert isinstance(made.events[-1], TokenRemoved)
+    assert made.state(Token, KEY) is None
+    assert made.rows(TOKENS) == []
+
+
+def test_an_issued_id_that_somebody_registers_or_removes_is_his() -> None:
+    made = world()
+    issued(made)
+    again = made.ask(IssueToken.NAME, IssueToken(state=TokenState(type="Central", status="Accepted")), key=KEY)
+    assert again.result is not None
+    assert again.result.status == 409
+    assert put(made, status="Blocked") == 200
+    made.wait(1000)
+    before = len(made.events)
+    made.tick(OVER, KEY)
+    assert len(made.events) == before
+    made.ask(RemoveToken.NAME, RemoveToken(), key=KEY)
+    assert made.timers == {}

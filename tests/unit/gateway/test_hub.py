@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,12 @@ from ocppcore.envelope import (
     parse_frame,
 )
 from ocppcore.log import LogUnavailable, RecordTooLarge
+from ocppcore.sealed_frames import open_record
+from ocppcore.telemetry import HIDDEN
 from services.gateway.domain.admission import Knock
 from services.gateway.domain.grants import Grant
 from services.gateway.door import Admitted, Refused
+from services.gateway.frames import item_of
 from services.gateway.gateway import Gateway
 from services.gateway.session import Session
 from tests.unit.gateway.rig import CELLS, KEY, SEAL, Rig, Wire, admitted, playing_services, running
@@ -514,3 +518,32 @@ async def test_a_station_without_a_slot_or_before_the_start_is_not_served():
 
     assert (await gateway.admit("CS1", Knock())).status == 503
     assert gateway.not_ready() == "the gateway holds no slot"
+
+
+@pytest.mark.requirement("C04.FR.04")
+async def test_a_frame_with_a_key_code_is_encrypted_on_the_log_and_nothing_else_is():
+    rig = Rig()
+    await rig.register("CS1")
+    gateway = rig.gateway()
+    plain = b'[2,"1","Authorize",{"idToken":{"idToken":"4711","type":"ISO14443"}}]'
+    pin = b'[2,"2","Authorize",{"idToken":{"idToken":"4711","type":"KeyCode"}}]'
+    escaped = b'[2,"3","Authorize",{"idToken":{"idToken":"4711","type":"\\u004beyCode"}}]'
+    refused = b'[2,"4","Autorize",{"idToken":{"idToken":"4711","type":"KeyCode"}}]'
+    broken = b'[2,"5","Authorize",{"idToken":{"idToken":"4711","type":"KeyCode"'
+    async with running(gateway):
+        session, _ = await enter(gateway)
+        for number, frame in enumerate((plain, pin, escaped, refused, broken), 1):
+            session.receive(frame)
+            if number <= 3:
+                await rig.put(for_(session, "reply", str(number)))
+        await rig.until(lambda: len(received(rig)) == 5)
+    records = received(rig)
+    assert [record.value for record in records if "sealed" not in record.headers] == [plain]
+    hidden = [record for record in records if "sealed" in record.headers]
+    assert all(b"4711" not in record.value for record in hidden)
+    assert {open_record(record, SEAL).value for record in hidden} == {pin, escaped, refused, broken}
+    assert {item.frame for record in hidden if (item := item_of(record))} == {HIDDEN}, "as tools show it"
+
+
+def received(rig: Rig) -> list[Any]:
+    return [record for service in topics.SERVICES for record in rig.records(topics.frames(service))]

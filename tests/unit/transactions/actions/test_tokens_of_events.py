@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from ocppcore import commands, topics
+from ocppcore.authorization import Rules
 from ocppcore.commands import Ask
 from ocppcore.contracts.transactions import REMOTE_START, RemoteStart, TransactionStarted
 from ocppcore.pseudonym import Pseudonyms
@@ -165,7 +166,7 @@ def swipe(world: World, seq_no: int, token: str, trigger: str = "Authorized", ki
 @pytest.fixture
 def plugged(world: World) -> World:
     """The cable is in, nobody has presented a token; `PASS` is a master pass, `ABC` and `DEF` are drivers."""
-    made = World("transactions", parts(PSEUDONYMS, "MASTER"))
+    made = World("transactions", parts(PSEUDONYMS, Rules(master_pass_group="MASTER")))
     known(made, "PASS", status="Accepted", group=MASTER)
     for driver in ("ABC", "DEF"):
         known(made, driver, status="Accepted")

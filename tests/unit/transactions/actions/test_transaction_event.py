@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from ocppcore import topics
+from ocppcore.authorization import Rules
 from ocppcore.contracts.transactions import (
     MeterValuesReceived,
     TransactionConflict,
@@ -27,7 +28,7 @@ PSEUDONYMS = Pseudonyms(b"a key of tests")
 
 @pytest.fixture
 def world() -> World:
-    return World("transactions", parts(PSEUDONYMS, "MASTERS"))
+    return World("transactions", parts(PSEUDONYMS, Rules(master_pass_group="MASTERS")))
 
 
 def send(world: World, *args: Any, station: str = "CS-1", **more: Any) -> Outcome:
