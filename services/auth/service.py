@@ -20,6 +20,7 @@ from services.auth.certificates import Certificates
 from services.auth.domain import api_key, caches, key_codes, local_list, token
 from services.auth.domain.certificate_signing import SigningDesk
 from services.auth.domain.key_codes import NO_GUESSING, Guessing
+from services.auth.imports import job
 
 Project = Callable[[Any, View], Iterable[Upsert | Delete]]
 
@@ -127,6 +128,7 @@ def parts(
         caches.part(find_cached),
         certificates_part.part(certificates),
         local_lists_part.part(local_lists),
+        job.part(),
     )
 
 
