@@ -20,6 +20,7 @@ from services.smartcharging import app as smartcharging
 from services.smartcharging import service as smartcharging_service
 from services.transactions import app as transactions
 from services.transactions import service as transactions_service
+from services.transactions.settings import Settings as TransactionsSettings
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +47,7 @@ def warn(settings: AuthSettings, gateway: GatewaySettings) -> None:
 HOSTS: Mapping[str, Callable[[Environment], Hosted]] = {
     "device": lambda env: device.build(env, read(DeviceSettings)),
     "auth": _auth,
-    "transactions": lambda env: transactions.build(env, read(AuthSettings).rules),
+    "transactions": lambda env: transactions.build(env, read(AuthSettings).rules, read(TransactionsSettings).costs),
     "smartcharging": smartcharging.build,
 }
 NAMES = (*HOSTS, GATEWAY)

@@ -205,9 +205,16 @@ SHOWS: Final = ("tariffText", "tariff", "displayMessage")
 """Names under which a station's registration says whether it shows tariffs or messages."""
 
 
-def shows_tariff(supports: Mapping[str, bool]) -> bool:
-    """Whether a station may be sent a tariff's text (I01.FR.02): unless all that is known of it says no."""
-    known = [supports[name] for name in SHOWS if name in supports]
+SHOWING_COMPONENTS: Final = {"tariffcostctrlr": "TariffCostCtrlr", "displaymessagectrlr": "DisplayMessageCtrlr"}
+"""Components whose variable Available says the same, casefolded."""
+
+
+def shows_tariff(supports: Mapping[str, bool], reported: Mapping[str, bool]) -> bool:
+    """Whether a station may be sent a tariff's text (I01.FR.02): unless all that is known of it says no.
+
+    `supports`: as it was registered, which counts before what it has `reported` (by component).
+    """
+    known = [supports[name] for name in SHOWS if name in supports] or list(reported.values())
     return any(known) or not known
 
 

@@ -12,12 +12,13 @@ from ocppcore.store import Store
 from services.transactions import service
 from services.transactions.api import router
 from services.transactions.central_ids import issuing
+from services.transactions.domain.cost import UTC, Costs
 from services.transactions.tariffs_api import router as tariffs_router
 
 
-def build(env: Environment, rules: Rules) -> Hosted:
+def build(env: Environment, rules: Rules, costs: Costs = UTC) -> Hosted:
     """The service in this process; the rules about idTokens are auth's settings."""
-    made = service.build(env.pseudonyms, rules)
+    made = service.build(env.pseudonyms, rules, costs)
     partitions = env.settings.partition_count
 
     def routers(engine: Engine, store: Store, desk: CommandDesk) -> Sequence[APIRouter]:

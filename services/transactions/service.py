@@ -7,12 +7,14 @@ from ocppcore.contracts import tariffs as contract
 from ocppcore.contracts.transactions import (
     REMOTE_START,
     REMOTE_STOP,
+    FallbackMessagesAsked,
     MeterValuesReceived,
     RemoteAsked,
     RemoteMoved,
     RemoteStart,
     RemoteStop,
     ReservationStatusReported,
+    RunningCostDue,
     TransactionConflict,
     TransactionEnded,
     TransactionStarted,
@@ -22,13 +24,14 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Fold, Part, RequestHandler, Service, TimerHandler
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
-from services.transactions.domain import cost, open_transactions, remote, tariff, transaction
+from services.transactions.domain import cost, fallback, open_transactions, remote, tariff, transaction
+from services.transactions.domain.cost import Costs
 
 
-def parts(pseudonyms: Pseudonyms, rules: Rules = NO_RULES) -> tuple[Part, ...]:
+def parts(pseudonyms: Pseudonyms, rules: Rules = NO_RULES, costs: Costs = cost.UTC) -> tuple[Part, ...]:
     """Transactions, remote starts and stops, tariffs, what tokens have open."""
     transactions = Part(
-        actions=routes(TransactionEvents(pseudonyms, rules)),
+        actions=routes(TransactionEvents(pseudonyms, rules, costs)),
         folds=(
             *(
                 Fold(
@@ -46,6 +49,18 @@ def parts(pseudonyms: Pseudonyms, rules: Rules = NO_RULES) -> tuple[Part, ...]:
         aggregates=(transaction.Transaction, transaction.SeqPage, cost.Agreement),
         tables=(transaction.TRANSACTIONS,),
         copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS, topics.TARIFFS),
+    )
+    costs_due = Part(
+        timers=(
+            TimerHandler(
+                cost.COST_DUE, lambda subject, view, at: cost.fall_due(costs, subject, view, at), cost.due_needs
+            ),
+        ),
+        folds=(
+            Fold(RunningCostDue, cost.told_needs, cost.evolve_told, derive=cost.derive_told),
+            Fold(FallbackMessagesAsked, fallback.event_needs, fallback.evolve, derive=fallback.derive),
+        ),
+        aggregates=(fallback.Fallback,),
     )
     remotes = Part(
         requests=(
@@ -102,9 +117,9 @@ def parts(pseudonyms: Pseudonyms, rules: Rules = NO_RULES) -> tuple[Part, ...]:
         tables=(tariff.TARIFFS_TABLE, tariff.VERSIONS_TABLE),
         copies=(topics.TARIFFS, topics.STATIONS),
     )  # fmt: skip
-    return transactions, remotes, tariffs, open_transactions.part()
+    return transactions, costs_due, remotes, tariffs, open_transactions.part()
 
 
-def build(pseudonyms: Pseudonyms, rules: Rules = NO_RULES) -> Service:
+def build(pseudonyms: Pseudonyms, rules: Rules = NO_RULES, costs: Costs = cost.UTC) -> Service:
     """The whole service."""
-    return standard.build("transactions", parts(pseudonyms, rules))
+    return standard.build("transactions", parts(pseudonyms, rules, costs))

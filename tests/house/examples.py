@@ -50,6 +50,7 @@ BY_NAME: dict[str, Any] = {
     "zone": "Europe/Amsterdam",
     "limits": {"GetVariables": {"items": 10, "bytes": 2000}},
     "supports": {"tariffText": True},
+    "reported": {"TariffCostCtrlr": True},
     "headers": {"ce_id": "request-1", "ce_type": "device.PutStation.v1"},
     "meter_values": [{"timestamp": "2026-01-01T00:00:00Z", "sampledValue": [{"value": 1500.25}]}],
     "charging_station": {"model": "M", "vendorName": "V", "serialNumber": "S", "firmwareVersion": "1.0"},

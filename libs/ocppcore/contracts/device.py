@@ -59,6 +59,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     the normalised id of the Local Controller whose credentials carry this station's connection, "" for none.
     `factory_credentials`: its password came with it from the factory, and is replaced at its first boot where it may
     be provisioned unasked (A00.FR.805).
+    `reported`: what its reports said of components (Available) that others go by, see `ocppcore.tariff`.
     """
 
     id: str
@@ -83,6 +84,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     factory_credentials: bool = False
     site: str = ""
     groups: tuple[str, ...] = ()
+    reported: dict[str, bool] = {}
 
     @property
     def evse_types(self) -> dict[int, frozenset[str]]:

@@ -33,10 +33,12 @@ class Cost(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Agreed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A tariff that a transaction is rated by from now on, and what goes with it: the station's zone (IANA)."""
+    """A tariff that a transaction is rated by from now on, and what goes with it: the station's zone (IANA), and
+    whether it shows costs."""
 
     tariff: Tariff
     zone: str
+    shows: bool = True
 
 
 class Driver(msgspec.Struct, frozen=True, array_like=True):
@@ -61,6 +63,7 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     What it costs (I02, I03): `tariff` names the tariff that applies from this event on, as the transaction's course
     has it ("": nobody looked), `agreed` holds it where the transaction had not named it before. `cost`: of the
     transaction with this event; `cost_told`: the answer said it, `tariff_told`: it held the tariff's text (I06).
+    `cost_due`: when the station is sent the cost, if it does not ask before (ms).
     """
 
     TYPE: ClassVar[str] = "TransactionEvent"
@@ -98,6 +101,7 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     driver: Driver | None = None
     cost: Cost | None = None
     cost_told: bool = False
+    cost_due: int | None = None
     tariff_told: bool = False
 
     def subject(self) -> str:
@@ -127,6 +131,36 @@ class TransactionConflict(Event, frozen=True, kw_only=True):
     digest: str
     kept_digest: str
     payload: msgspec.Raw
+
+    def subject(self) -> str:
+        return self.station
+
+
+class RunningCostDue(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The time has come to tell a station what its transaction costs by now (I02). `cost` None: no more than it knows.
+
+    `cost_due`: when the next time is, None: never.
+    """
+
+    TYPE: ClassVar[str] = "transactions.RunningCostDue.v1"
+    station: str
+    transaction_id: str
+    cost: Cost | None = None
+    cost_due: int | None = None
+    identity: str = ""
+
+    def subject(self) -> str:
+        return self.station
+
+
+class FallbackMessagesAsked(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A station is to show this where it cannot ask (I04, I05). `identity`: its id as it was registered."""
+
+    TYPE: ClassVar[str] = "transactions.FallbackMessagesAsked.v1"
+    station: str
+    text: str
+    currency: str
+    identity: str
 
     def subject(self) -> str:
         return self.station

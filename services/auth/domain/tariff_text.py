@@ -33,7 +33,7 @@ def show(info: IdTokenInfo, pseudonym: str, view: View, context: Context) -> Sho
     if tariff is None:
         return Shown(info, "")
     station = view.copy(STATIONS, StationState, context.station)
-    if not shows_tariff(station.supports if station else {}):
+    if station is not None and not shows_tariff(station.supports, station.reported):
         return Shown(info, "")
     text = text_for(tariff, info.language1, info.language2)
     message = _together(info.personal_message, text)

@@ -40,7 +40,7 @@ CREDENTIALS: Final = (
 )
 """Fields that say what a station connects with."""
 
-HIDDEN: Final = ("credential", "next_credential", "deleted")
+HIDDEN: Final = ("credential", "next_credential", "deleted", "reported")
 """Fields of the registry that nobody is shown."""
 
 ANSWER: Final[dict[Boot, Registration]] = {"accepted": "Accepted", "pending": "Pending", "rejected": "Rejected"}
@@ -116,7 +116,7 @@ def put(wanted: PutStation, view: View, context: Context) -> Outcome:
     blank = StationState(id=wanted.identity, security_profile=1, credential=None, registration="Accepted")
     if old is not None:
         # What a station connects with stays unless it is said: a profile is not lowered unawares (A05.FR.07).
-        kept = {field: getattr(old, field) for field in CREDENTIALS}
+        kept = {field: getattr(old, field) for field in (*CREDENTIALS, "reported")}
         blank = msgspec.structs.replace(blank, **kept)
     state = _registered(_set(blank, wanted.fields), station)
     made = state.credential is None and state.security_profile != 3

@@ -28,7 +28,7 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcome, View
 from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from ocppcore.wire import dump_json, load_json
-from services.transactions.domain import open_transactions, remote
+from services.transactions.domain import fallback, open_transactions, remote
 from services.transactions.domain.cost import UTC, Costs
 from services.transactions.domain.metering import current, fallen, first_and_last, registers
 from services.transactions.domain.said import Request, Said, read
@@ -93,6 +93,7 @@ class TransactionEvents:
         found: list[Need] = [
             *needs_of(station, info.transactionId, said.request.seqNo),
             *self.costs.needs(station, info.transactionId),
+            *fallback.needs(station),
             (remote.Remote, remote.stop_key(station, info.transactionId)),
         ]
         if info.remoteStartId is not None:
@@ -135,7 +136,7 @@ class TransactionEvents:
         )
         fields |= told.fields()
         response = TransactionEventResponse(**fields) if fields else EMPTY
-        events: list[Event] = [event]
+        events: list[Event] = [event, *fallback.asked(event, view, context)] if event.agreed else [event]
         if said.meter_values:
             meter = MeterValuesReceived(
                 at=context.now,

@@ -4,6 +4,7 @@ Each event is decided with the tariff that applies now; one that was made offlin
 tariffs that a transaction has named are kept with it, so that its cost needs nothing else, however they change later.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,21 +13,37 @@ from typing import Any, ClassVar, Final, NamedTuple
 import msgspec
 
 from ocppcore.authorization import TokenState
+from ocppcore.commands import ASK, Ask
 from ocppcore.contracts.device import StationState
 from ocppcore.contracts.transactions import (
     Agreed,
     Cost,
     Driver,
+    RunningCostDue,
     TransactionEnded,
     TransactionEvent,
     TransactionStarted,
     TransactionUpdated,
 )
-from ocppcore.service import WHOLE, Aggregate, Context, Lookup, Need, Put, Timer, View
+from ocppcore.envelope import Request, request_record
+from ocppcore.log import NewRecord
+from ocppcore.service import (
+    NOTHING,
+    WHOLE,
+    Aggregate,
+    Context,
+    Follow,
+    Lookup,
+    Need,
+    Outcome,
+    Put,
+    Timer,
+    View,
+)
 from ocppcore.tariff import EMPTY, Tariff, Text, Whose, read_index, shows_tariff, text_for
 from ocppcore.topics import STATIONS, TARIFFS, normalise
 from ocppcore.v201 import MessageContentType
-from services.transactions.domain.course import NO_TARIFF, course, stamp, totals
+from services.transactions.domain.course import NO_TARIFF, PERIOD_MAX_MS, course, stamp, totals, until
 from services.transactions.domain.rating import Bill, Total, rate_along, total_along, total_steady
 from services.transactions.domain.transaction import (
     Transaction,
@@ -47,7 +64,8 @@ class Agreement(Aggregate, frozen=True, kw_only=True):
 
     `last`: the newest of them, `shown`: what the driver knows of, `told`: by seqNo, what an answer told of (I06).
     `driver`: of the token whose transaction it is, with the seqNo of its event. `asks`: the station is told the cost
-    in answers to its meter values, it needs no CostUpdated.
+    in answers to its meter values, it needs no CostUpdated. `shows`: as in Agreed; `due`: when it is sent the cost,
+    `told_cost`: what it was sent last.
     """
 
     KIND: ClassVar[str] = "Agreement"
@@ -58,6 +76,9 @@ class Agreement(Aggregate, frozen=True, kw_only=True):
     told: dict[int, str] = msgspec.field(default_factory=dict)
     driver: tuple[int, Driver] | None = None
     asks: bool = False
+    shows: bool = True
+    due: int | None = None
+    told_cost: Decimal | None = None
 
 
 class Answer(NamedTuple):
@@ -90,9 +111,12 @@ def to_wire(text: Text) -> MessageContentType:
 
 @dataclass(frozen=True)
 class Costs:
-    """`zone`: of stations that name none."""
+    """What the installation sets. `zone`: of stations that name none. A station that does not ask for the cost is sent
+    it every `update_s` seconds (0: never) where it has grown by `update_step` or more."""
 
     zone: str = "UTC"
+    update_s: int = 900
+    update_step: Decimal = Decimal("0.01")
 
     def needs(self, station: str, transaction_id: str) -> tuple[Need, ...]:
         return ((Agreement, transaction_key(station, transaction_id)),)
@@ -123,6 +147,9 @@ class Costs:
             more["cost_told"] = isinstance(event, TransactionEnded) or (
                 measured and isinstance(event, TransactionUpdated)
             )
+        asked = measured and isinstance(event, TransactionUpdated)
+        if bill is not None and self.update_s and merged.ended is None and not asked and _is_silent(agreement, event):
+            more["cost_due"] = context.now + self.update_s * 1000
         told = self._tells(event, tariff, held, agreement, view)
         if told:
             more["tariff_told"] = True
@@ -162,7 +189,8 @@ class Costs:
         if tariff is not None and (agreement is None or tariff.ref not in agreement.tariffs):
             station = view.copy(STATIONS, StationState, event.station)
             zone = (agreement.zone if agreement else "") or (station.zone if station else "") or self.zone
-            more["agreed"] = Agreed(tariff=tariff, zone=zone)
+            shows = _shows(station)
+            more["agreed"] = Agreed(tariff=tariff, zone=zone, shows=shows)
         return msgspec.structs.replace(event, **more), tariff
 
     def _tells(
@@ -179,7 +207,7 @@ class Costs:
         if event.seq_no < held.seen[-1][1] or tariff.ref == (agreement.shown if agreement else ""):
             return False
         station = view.copy(STATIONS, StationState, event.station)
-        return shows_tariff(station.supports if station else {})
+        return _shows(station)
 
 
 UTC: Final = Costs()
@@ -206,6 +234,17 @@ def bill_of(transaction: Transaction, tariffs: Mapping[str, Tariff], zone: str) 
         return None
     found = course(transaction.course, transaction.energy_wh)
     return rate_along(tariffs, found, zone) if found is not None else None
+
+
+def _shows(station: StationState | None) -> bool:
+    return station is None or shows_tariff(station.supports, station.reported)
+
+
+def _is_silent(agreement: Agreement | None, event: TransactionEvent) -> bool:
+    """Whether nobody is to tell the station what it costs yet."""
+    if agreement is None or not agreement.tariffs:
+        return event.agreed is not None and event.agreed.shows
+    return agreement.shows and not agreement.asks and agreement.due is None
 
 
 def _zone(agreement: Agreement | None, event: TransactionEvent) -> str:
@@ -261,6 +300,7 @@ def evolve(event: TransactionEvent, view: View) -> Iterable[Put | Timer]:
     if event.agreed is not None:
         tariff = event.agreed.tariff
         more = {"tariffs": {**before.tariffs, tariff.ref: tariff}, "last": tariff.ref, "zone": event.agreed.zone}
+        more["shows"] = event.agreed.shows
         if not before.shown and not isinstance(event, TransactionUpdated):
             more["shown"] = tariff.ref
     if event.driver is not None and (before.driver is None or event.seq_no < before.driver[0]):
@@ -268,5 +308,75 @@ def evolve(event: TransactionEvent, view: View) -> Iterable[Put | Timer]:
     ref = event.tariff.partition(":")[2]
     if event.tariff_told:
         more["shown"], more["told"] = ref, {**before.told, event.seq_no: ref}
+    if event.cost_told and not before.asks:
+        more["asks"], more["due"] = True, None
+    elif event.cost_due is not None:
+        more["due"] = event.cost_due
     if more:
         yield Put(key, msgspec.structs.replace(before, **more))
+    if "due" in more and more["due"] != before.due:
+        yield Timer(COST_DUE, timer_subject(key), more["due"])
+
+
+COST_DUE: Final = "cost-due"
+_SUBJECT: Final = "/cost"
+
+
+def timer_subject(key: str) -> str:
+    """Of the timer of a transaction, by its `transaction_key`."""
+    return key + _SUBJECT
+
+
+def due_needs(subject: str) -> Sequence[Need]:
+    key = subject.removesuffix(_SUBJECT)
+    return ((Transaction, key), (Agreement, key))
+
+
+def fall_due(costs: Costs, subject: str, view: View, context: Context) -> Outcome:
+    """The cost by now, with the time that has gone since the last event, where it is more than the station knows."""
+    key = subject.removesuffix(_SUBJECT)
+    held, agreement = view.get(Transaction, key), view.get(Agreement, key)
+    if held is None or agreement is None or held.ended is not None or agreement.due is None:
+        return NOTHING
+    ends = held.heard_at + PERIOD_MAX_MS
+    due = context.now + max(1, costs.update_s) * 1000
+    found = course(held.course, held.energy_wh)
+    total = total_along(agreement.tariffs, until(found, context.now), agreement.zone) if found else None
+    grown = total is not None and total.incl_vat - (agreement.told_cost or 0) >= costs.update_step
+    happened = RunningCostDue(
+        at=context.now,
+        station=held.station,
+        transaction_id=held.transaction_id,
+        cost=Cost(total.currency, total.excl_vat, total.incl_vat) if total is not None and grown else None,
+        cost_due=due if due < ends and costs.update_s else None,
+        identity=held.identity if held.identity != held.station else "",
+    )
+    return Outcome((happened,))
+
+
+def told_needs(event: RunningCostDue) -> Sequence[Need]:
+    return ((Agreement, transaction_key(event.station, event.transaction_id)),)
+
+
+def evolve_told(event: RunningCostDue, view: View) -> Iterable[Put | Timer]:
+    key = transaction_key(event.station, event.transaction_id)
+    before = view.get(Agreement, key) or Agreement()
+    told = event.cost.incl_vat if event.cost else before.told_cost
+    yield Put(key, msgspec.structs.replace(before, due=event.cost_due, told_cost=told))
+    yield Timer(COST_DUE, timer_subject(key), event.cost_due)
+
+
+def derive_told(event: RunningCostDue, follow: Follow) -> Iterable[NewRecord]:
+    """CostUpdated, as a command of this service."""
+    if event.cost is None:
+        return
+    payload = {"totalCost": msgspec.Raw(format(event.cost.incl_vat, "f").encode())}
+    ask = Ask(
+        command_id=hashlib.blake2b(follow.id.encode(), digest_size=16).hexdigest(),
+        action="CostUpdated",
+        payload=msgspec.Raw(msgspec.json.encode({**payload, "transactionId": event.transaction_id})),
+        identity=event.identity,
+    )
+    body = msgspec.json.encode(ask)
+    asked = Request(follow.id, ASK, event.station, body, event.at, "/transactions", "", "", "")
+    yield request_record(asked, "transactions", follow.partitions)

@@ -291,13 +291,23 @@ def course(pieces: Sequence[Piece], energy_wh: Decimal | None = None) -> Course 
             _spread(periods, [*waiting, len(periods) - 1], knot.wh)
             waiting.clear()
         state, tariff, at = knot.state or state, _ref(knot.tariff, owner, tariff), end
-    if not periods or periods[-1].tariff != tariff:  # what the last event says holds from its moment on
+    # What the last event says holds from its moment on.
+    if not periods or (periods[-1].tariff, periods[-1].charging) != (tariff, state == CHARGING):
         periods.append(Period(at, at, state == CHARGING, ZERO, tariff))
     found = Course(start, tuple(periods))
     missing = EXACT.subtract(energy_wh, found.energy_wh) if energy_wh is not None else ZERO
     if missing <= 0:
         return found
     return Course(start, (periods[0]._replace(wh=EXACT.add(periods[0].wh, missing)), *periods[1:]))
+
+
+def until(found: Course, now: int) -> Course:
+    """The same going on as it ended, without energy, until that moment (ms)."""
+    last = found.periods[-1]
+    end = min(now, last.end + PERIOD_MAX_MS)
+    if end <= last.end:
+        return found
+    return Course(found.start, (*found.periods, last._replace(start=last.end, end=end, wh=ZERO)))
 
 
 class Totals(NamedTuple):

@@ -53,6 +53,8 @@ def current(meter_values: Sequence[MeterValue]) -> str:
     """The newest Current.Import in A as decimal text: the sum over the phases, or the one value without a phase; "" for
     none."""
     for meter_value in reversed(meter_values):
+        if len(meter_value.sampledValue) == 1 and meter_value.sampledValue[0].measurand != CURRENT:
+            continue  # the usual one: an energy register alone
         found = [sample for sample in meter_value.sampledValue if sample.measurand == CURRENT]
         whole = [sample for sample in found if sample.phase is None]
         lines = whole[:1] or [sample for sample in found if sample.phase in LINES]

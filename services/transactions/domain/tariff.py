@@ -42,6 +42,10 @@ PLANNED_MAX: Final = 20
 PAST_MAX: Final = 5
 """Versions that are over and still in the copy: transactions that were offline then are rated by them."""
 TARGETS_MAX: Final = 10_000
+TARIFF_BYTES_MAX: Final = 60_000
+"""Of one version as JSON: each transaction keeps a copy."""
+STATE_BYTES_MAX: Final = 400_000
+"""Of a tariff with its versions and targets as JSON: it is one record."""
 
 _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[0-9A-Za-z]{2,8})*")
@@ -87,6 +91,8 @@ def problems(tariff: Tariff) -> Iterator[str]:
             yield f"tariffAltText.{place}.language: {text.language!r} is no language tag of at most 8 characters"
         if not 1 <= len(text.text) <= CONTENT_MAX:
             yield f"tariffAltText.{place}.text: must have 1 to {CONTENT_MAX} characters, so that a station can show it"
+    if len(msgspec.json.encode(tariff)) > TARIFF_BYTES_MAX:
+        yield f"elements: the tariff has more than {TARIFF_BYTES_MAX} bytes with its texts"
     if tariff.valid_from is not None and tariff.valid_to is not None and tariff.valid_to <= tariff.valid_from:
         yield "endDateTime: must be after startDateTime"
 
@@ -203,8 +209,15 @@ def put(wanted: PutTariff, view: View, context: Context) -> Outcome:
         )
     state = TariffState(id=spelled) if known is None else known
     state = msgspec.structs.replace(state, versions=versions)
+    if len(msgspec.json.encode(state)) > STATE_BYTES_MAX:
+        return Outcome(result=_TOO_LARGE)
     happened = TariffVersionPut(at=context.now, tariff=spelled, version=version, state=state, actor=context.actor)
     return Outcome((happened,), result=Result(200 if known else 201, represent(state)))
+
+
+_TOO_LARGE: Final = problem(
+    422, "Tariff too large", f"with its versions and those it is for it has more than {STATE_BYTES_MAX} bytes"
+)
 
 
 def _same(one: Tariff, wanted: Tariff, now: int) -> bool:
@@ -278,6 +291,8 @@ def assign(wanted: AssignTariff, view: View, context: Context) -> Outcome:
     if held.state.assignments == wanted.assignments:
         return Outcome(result=Result(200, represent_assignments(wanted.assignments)))
     state = msgspec.structs.replace(held.state, assignments=wanted.assignments, assigned_at=context.now)
+    if len(msgspec.json.encode(state)) > STATE_BYTES_MAX:
+        return Outcome(result=_TOO_LARGE)
     assigned = TariffAssigned(at=context.now, tariff=state.id, state=state, actor=context.actor)
     return Outcome((assigned,), result=Result(200, represent_assignments(wanted.assignments)))
 

@@ -175,11 +175,19 @@ def test_the_tariff_is_told_in_a_language_of_the_drivers(languages: dict[str, st
 
 @pytest.mark.requirement("I01.FR.02")
 @pytest.mark.parametrize(
-    ("supports", "told"),
-    [({}, True), ({"tariffText": False}, False), ({"tariffText": False, "displayMessage": True}, True)],
+    ("more", "told"),
+    [
+        ({}, True),
+        ({"supports": {"tariffText": False}}, False),
+        ({"supports": {"tariffText": False, "displayMessage": True}}, True),
+        ({"reported": {"TariffCostCtrlr": False}}, False),
+        ({"reported": {"TariffCostCtrlr": False, "DisplayMessageCtrlr": True}}, True),
+        ({"reported": {"TariffCostCtrlr": False}, "supports": {"tariffText": True}}, True),
+        ({"reported": {"TariffCostCtrlr": True}, "supports": {"tariffText": False}}, False),
+    ],
 )
-def test_the_tariff_is_told_only_to_stations_that_show_it(supports: dict[str, bool], told: bool) -> None:
-    outcome = priced(world(accepted()), supports=supports).call("Authorize", {"idToken": CARD})
+def test_the_tariff_is_told_only_to_stations_that_show_it(more: dict[str, Any], told: bool) -> None:
+    outcome = priced(world(accepted()), **more).call("Authorize", {"idToken": CARD})
     assert ("personalMessage" in answer(outcome)["idTokenInfo"]) is told
 
 

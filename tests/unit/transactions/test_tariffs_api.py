@@ -185,3 +185,12 @@ async def test_a_viewer_reads_and_puts_nothing(api: Served) -> None:
     assert (await api.as_("viewer").put("/tariffs/t", json=SIMPLE)).status_code == 403
     assert (await api.as_("viewer").put("/tariffs/t/assignments", json={})).status_code == 403
     assert (await api.as_("viewer").delete("/tariffs/t")).status_code == 403
+
+
+async def test_a_tariff_stays_one_record(api: Served) -> None:
+    await api.client.put("/tariffs/t", json=SIMPLE)
+    body = {"groups": [f"{number:036}" for number in range(10_000)]}
+    assert (await api.client.put("/tariffs/t/assignments", json=body)).status_code == 200
+    tokens = {"tokens": [{"idToken": f"{number:08}", "type": "Central"} for number in range(10_000)]}
+    refused = await api.client.put("/tariffs/t/assignments", json=body | tokens)
+    assert (refused.status_code, refused.json()["title"]) == (422, "Tariff too large")

@@ -14,6 +14,7 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Outcome
 from ocppcore.tariff import Assignments, Tariff
 from ocppcore.wire import encode
+from services.transactions.domain.cost import COST_DUE
 from services.transactions.domain.transaction import TRANSACTIONS
 from services.transactions.service import parts
 from tests.support.given import NOW, World
@@ -184,3 +185,80 @@ def test_what_is_removed_or_changes_its_currency_leaves_transactions_alone(world
     world.given_copy(topics.TARIFFS, "t", None)
     assert answer(send(world, "Ended", 2, 2)) == {"totalCost": 1.0}
     assert answer(send(world, "Ended", 2, 2, transaction="next")) == {}
+
+
+def due(world: World, minutes: int) -> Outcome:
+    world.now = NOW + minutes * MINUTE
+    return world.tick(COST_DUE, "cs-1/t1/cost")
+
+
+def sent(world: World) -> list[dict[str, Any]]:
+    """The CostUpdated that were asked for, as this service's commands."""
+    asked = [msgspec.json.decode(record.value) for record in world.records if record.topic == "transactions.requests"]
+    assert {one["action"] for one in asked} <= {"CostUpdated"}
+    assert all(len(one["command_id"]) <= 36 for one in asked)
+    return [one["payload"] for one in asked]
+
+
+@pytest.mark.requirement("I02.FR.01")
+def test_a_station_that_does_not_ask_is_sent_the_cost_where_it_has_grown(world: World) -> None:
+    put(world, tariff({"TIME": "6.00", "PARKING_TIME": "0"}), default=True)
+    send(world, "Started", 0, 0, info={"chargingState": "Charging"})
+    assert world.timers == {(COST_DUE, "cs-1/t1/cost"): NOW + 15 * MINUTE}
+    due(world, 15)
+    assert sent(world) == [{"totalCost": 1.5, "transactionId": "T1"}]
+    send(world, "Updated", 1, 20, info={"chargingState": "SuspendedEV"})
+    due(world, 30)
+    due(world, 45)
+    assert [one["totalCost"] for one in sent(world)] == [1.5, 2.0]
+    send(world, "Ended", 2, 50)
+    assert world.timers == {}
+
+
+def test_a_station_that_asks_or_shows_nothing_is_sent_nothing(world: World) -> None:
+    put(world, tariff({"TIME": "6.00"}), default=True)
+    send(world, "Started", 0, 0, wh=0.0)
+    assert answer(send(world, "Updated", 1, 1, wh=1.0)) == {"totalCost": 0.1}
+    assert world.timers == {}
+    send(world, "Updated", 2, 2)
+    assert world.timers == {}
+    station(world, supports={"tariffText": False})
+    send(world, "Started", 0, 0, transaction="T2")
+    assert world.timers == {}
+
+
+def test_telling_the_cost_ends_with_the_transaction_or_after_a_month(world: World) -> None:
+    put(world, tariff({"TIME": "6.00"}), default=True)
+    send(world, "Started", 0, 0)
+    due(world, 31 * 24 * 60)
+    assert (len(sent(world)), world.timers) == (1, {})
+
+
+@pytest.mark.requirement("I04.FR.02", "I05.FR.01")
+def test_a_station_is_sent_what_to_show_when_it_cannot_ask(world: World) -> None:
+    station(world, automatic={"provisioning": True, "localList": False, "desiredState": False})
+    token(world)
+    put(world, tariff({"ENERGY": "0.30"}, texts=TEXTS), default=True)
+    put(world, tariff({"ENERGY": "0.10"}, id="own"), tokens=(DRIVER,))
+    send(world, "Started", 0, 0, token="ABC")
+    asked = [record for record in world.records if record.topic == topics.requests("device")]
+    ask = msgspec.json.decode(asked[0].value)
+    values = {one["variable"]["name"]: one["attributeValue"] for one in ask["payload"]["setVariableData"]}
+    shown = "30 cents a kWh"
+    assert (ask["action"], asked[0].key) == ("SetVariables", "cs-1")
+    assert values == {"TariffFallbackMessage": shown, "TotalCostFallbackMessage": shown, "Currency": "EUR"}
+    send(world, "Started", 0, 0, transaction="T2")
+    assert len([record for record in world.records if record.topic == topics.requests("device")]) == 1
+    put(world, tariff({"ENERGY": "0.40"}))
+    send(world, "Started", 0, 0, transaction="T3")
+    assert len([record for record in world.records if record.topic == topics.requests("device")]) == 2
+
+
+@pytest.mark.requirement("I04.FR.02")
+@pytest.mark.parametrize("more", [{}, {"automatic": {"provisioning": True, "localList": False, "desiredState": False},
+                                       "supports": {"tariffText": False}}])  # fmt: skip
+def test_a_station_is_sent_nothing_unasked(world: World, more: dict[str, Any]) -> None:
+    station(world, **more)
+    put(world, tariff({"ENERGY": "0.30"}), default=True)
+    send(world, "Started", 0, 0)
+    assert [record for record in world.records if record.topic == topics.requests("device")] == []
