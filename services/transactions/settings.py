@@ -1,19 +1,11 @@
 """Settings of the transactions service."""
 
 from decimal import Decimal
-from typing import Annotated
-from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from ocppcore.settings import BaseServiceSettings, service_config
 from services.transactions.domain.cost import Costs
-
-
-def _zone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError("not the name of an IANA time zone")
-    return name
 
 
 class Settings(BaseServiceSettings):
@@ -21,9 +13,6 @@ class Settings(BaseServiceSettings):
 
     model_config = service_config("transactions")
 
-    zone: Annotated[str, AfterValidator(_zone)] = Field(
-        "UTC", description="IANA time zone of stations that name none, for tariffs by time of day"
-    )
     cost_update_s: int = Field(
         900,
         ge=0,
