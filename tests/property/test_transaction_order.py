@@ -11,19 +11,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ocppcore import topics
 from ocppcore.clock import to_rfc3339
 from ocppcore.pseudonym import Pseudonyms
+from ocppcore.tariff import Assignments, TariffState
 from services.transactions.domain.transaction import CONFLICTS_KNOWN_MAX, RANGES_MAX, TRANSACTIONS
 from services.transactions.service import parts
 from tests.support.given import NOW, World
+from tests.support.tariffs import tariff
 from tests.support.transaction_frames import event
 
 ARRIVAL = ("heard_at", "changed_at")
 """The only columns that say when something came."""
 
 
+PSEUDONYMS = Pseudonyms(b"k")
+ELEMENTS = ({"ENERGY": ("0.30", 100, "19"), "PARKING_TIME": "6.00", "FLAT": "1.00"},)
+LATER = ({"ENERGY": "0.10", "when": {"startTime": "10:30"}}, {"ENERGY": "0.50", "TIME": ("2.00", 60, None)})
+TARIFFS = (
+    (tariff(*ELEMENTS, id="everybody"), Assignments(default=True)),
+    (tariff(*LATER, id="a"), Assignments(groups=("a",))),
+    (tariff(*ELEMENTS, *LATER, id="b"), Assignments(tokens=(PSEUDONYMS.of("ISO14443", "B"),))),
+)
+
+
 def fold(payloads: list[dict[str, Any]]) -> dict[str, Any]:
-    world = World("transactions", parts(Pseudonyms(b"k")))
+    world = World("transactions", parts(PSEUDONYMS))
+    for position, (made, whose) in enumerate(TARIFFS):
+        state = TariffState(id=made.id, versions=(made,), assignments=whose)
+        world.given_copy(topics.TARIFFS, made.id, state, position)
+    for card in ("A", "B"):
+        group = {"idToken": card, "type": "Central"}
+        token = {"type": "ISO14443", "status": "Accepted", "group": group}
+        world.given_copy(topics.TOKENS, PSEUDONYMS.of("ISO14443", card), token)
     for payload in payloads:
         world.wait(1000)
         world.call("TransactionEvent", payload)
@@ -45,6 +65,11 @@ def transactions(draw: st.DrawFn) -> list[dict[str, Any]]:
         more: dict[str, Any] = {}
         if draw(st.booleans()):
             more["evse"] = {"id": draw(st.integers(1, 3)), "connectorId": 1}
+        if draw(st.integers(0, 3)) == 0:
+            more["token"] = draw(st.sampled_from(["A", "B", "unknown"]))
+            more["trigger"] = draw(st.sampled_from(["Authorized", "StopAuthorized"]))
+        if draw(st.booleans()):
+            more["at"] = f"2026-01-01T10:{draw(st.integers(0, 59)):02}:00Z"
         if draw(st.booleans()):
             more["wh"] = draw(st.integers(0, 10**6)) / 10
             more["context"] = draw(st.sampled_from(["Transaction.Begin", "Sample.Periodic", "Transaction.End"]))
@@ -79,7 +104,7 @@ def test_repeats_of_conflicts_count_once(payloads: list[dict[str, Any]], others:
     assert found == expected
 
 
-FOLLOWS_GAPS = ("seen", "gaps", "missing", "gaps_exact")
+FOLLOWS_GAPS = ("seen", "gaps", "missing", "gaps_exact", "cost_excl_vat", "cost_incl_vat")
 """The columns that may depend on the order of arrival once there were too many gaps at once."""
 
 

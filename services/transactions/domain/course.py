@@ -92,16 +92,17 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
     last: Decimal = ZERO
 
 
-def piece(event: TransactionEvent) -> Piece:
-    """What one event says."""
+def piece(event: TransactionEvent, owner: int | None = None) -> Piece:
+    """What one event says; `owner`: as in `add`."""
     seq, first, last = event.seq_no, event.first_register, event.last_register
     state = "" if not event.charging_state else CHARGING if event.charging_state == "Charging" else WAITING
-    said = Knot(event.timestamp, None, state, event.tariff)
+    tariff = _owned(event.tariff, owner)
+    said = Knot(event.timestamp, None, state, tariff)
     if first is None or last is None:
         return Piece(seq, seq, (said,))
     head, readings = _readings(event, first, last)
     if last.at == event.timestamp:
-        readings[-1] = Knot(last.at, readings[-1].wh, state, event.tariff, event.current_a)
+        readings[-1] = Knot(last.at, readings[-1].wh, state, tariff, event.current_a)
     else:
         readings.append(said)
     return Piece(seq, seq, tuple(readings), head, last.at, Decimal(last.wh))
@@ -116,26 +117,31 @@ def _readings(event: TransactionEvent, first: Register, last: Register) -> tuple
     return head, [Knot(first.at, ZERO, "", ""), Knot(last.at, energy, "", "", event.current_a)]
 
 
-def add(pieces: Sequence[Piece], seen: Sequence[tuple[int, int]], event: TransactionEvent) -> tuple[Piece, ...]:
-    """One more event; `seen`: the ranges of seqNos, this one among them. The pieces of its range become one."""
+def add(
+    pieces: Sequence[Piece], seen: Sequence[tuple[int, int]], event: TransactionEvent, owner: int | None = None
+) -> tuple[Piece, ...]:
+    """One more event; `seen`: the ranges of seqNos, this one among them. The pieces of its range become one.
+
+    `owner`: the seqNo of the event whose token the transaction is of, once that is known: no other stamp is kept.
+    """
     seq = event.seq_no
     if pieces and pieces[-1].high + 1 == seq:
         last = pieces[-1]
-        return (*pieces[:-1], _within(_appended(last, event) or join(last, piece(event))))
-    said = piece(event)
+        return (*pieces[:-1], _within(_appended(last, event, owner) or join(last, piece(event, owner))))
+    said = piece(event, owner)
     low, high = next(ends for ends in reversed(seen) if ends[0] <= seq <= ends[1])
     before = [held for held in pieces if held.low < low]
     inside = sorted([said, *(held for held in pieces if low <= held.low <= high)], key=lambda held: held.low)
     return (*before, _within(reduce(join, inside)), *(held for held in pieces if held.low > high))
 
 
-def _appended(one: Piece, event: TransactionEvent) -> Piece | None:
+def _appended(one: Piece, event: TransactionEvent, owner: int | None) -> Piece | None:
     """What `join` gives for the usual next event, with one reading of its own time or with none, in a third of the
     time; None for any other."""
     first, last = event.first_register, event.last_register
     before, head = one.knots[-1], one.head
     state = before.state if not event.charging_state else CHARGING if event.charging_state == "Charging" else WAITING
-    tariff = event.tariff or before.tariff
+    tariff = _owned(event.tariff, owner) or before.tariff
     if last is None:
         wh, reading, read_at = None, one.last, one.last_at
     elif head is not None and first == last and last.at == event.timestamp:
@@ -151,9 +157,24 @@ def _appended(one: Piece, event: TransactionEvent) -> Piece | None:
         if free and quarter and other.state == state and other.tariff == tariff:
             if before.wh is not None:
                 wh = before.wh if wh is None else EXACT.add(wh, before.wh)
-            knots = knots[:-1]
+            at, knots = max(at, before.at), knots[:-1]
     knot = Knot(at, wh, state, tariff, event.current_a if last is not None else "")
     return Piece(one.low, event.seq_no, (*knots, knot), head, read_at, reading)
+
+
+def _owned(tariff: str, owner: int | None) -> str:
+    return tariff if owner is None or tariff.partition(":")[0] == str(owner) else ""
+
+
+def owned(pieces: Sequence[Piece], owner: int) -> tuple[Piece, ...]:
+    """Without the stamps of others: of events that came before it was known whose transaction it is."""
+    return tuple(_stripped(held, owner) for held in pieces)
+
+
+def _stripped(held: Piece, owner: int) -> Piece:
+    bare = [msgspec.structs.replace(knot, tariff=_owned(knot.tariff, owner)) for knot in held.knots]
+    knots, head = _merged([bare[0], *_resolved(bare[0], bare[1:])], 0, held.head)
+    return msgspec.structs.replace(held, knots=tuple(knots), head=head)
 
 
 def forget(pieces: Sequence[Piece], event: TransactionEvent) -> tuple[Piece, ...]:
@@ -218,6 +239,8 @@ def _merged(knots: list[Knot], begin: int, head: Head | None) -> tuple[list[Knot
             protected.pop()
             if dropped.wh is not None:
                 knot = _more(knot, dropped.wh)
+            if dropped.at > knot.at:
+                knot = msgspec.structs.replace(knot, at=dropped.at)
         if head is not None and place == head.knot:
             head = msgspec.structs.replace(head, knot=len(kept))
         kept.append(knot)
@@ -275,7 +298,7 @@ def course(pieces: Sequence[Piece], energy_wh: Decimal | None = None) -> Course 
     """
     if not pieces:
         return None
-    whole = pieces[0] if len(pieces) == 1 else reduce(join, pieces)
+    whole = _whole(pieces)
     first, *rest = whole.knots
     owner = _owner(whole.knots)
     periods: list[Period] = []
@@ -325,7 +348,7 @@ def totals(pieces: Sequence[Piece], energy_wh: Decimal | None) -> Totals | None:
     """The sums over `course(pieces, energy_wh)`, in a part of the time; None before the first event."""
     if not pieces:
         return None
-    knots = (pieces[0] if len(pieces) == 1 else reduce(join, pieces)).knots
+    knots = _whole(pieces).knots
     first = knots[0]
     named = {knot.tariff for knot in knots} - {""}
     state, at, energy, charging, parking = first.state or CHARGING, first.at, ZERO, 0, 0
@@ -343,6 +366,15 @@ def totals(pieces: Sequence[Piece], energy_wh: Decimal | None) -> Totals | None:
     if energy_wh is not None and energy_wh > energy:
         energy = energy_wh
     return Totals(named.pop().partition(":")[2] if len(named) == 1 else "", energy, charging, parking, first.at, at)
+
+
+def _whole(pieces: Sequence[Piece]) -> Piece:
+    """All pieces joined across the gaps, neighbours first: there may be hundreds."""
+    left = list(pieces)
+    while len(left) > 1:
+        pairs = [join(one, other) for one, other in zip(left[::2], left[1::2], strict=False)]
+        left = [*pairs, left[-1]] if len(left) % 2 else pairs
+    return left[0]
 
 
 def _owner(knots: Sequence[Knot]) -> str:

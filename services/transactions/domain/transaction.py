@@ -330,6 +330,9 @@ def merge(before: Transaction, event: TransactionEvent) -> Transaction:
     gaps_exact = before.gaps_exact and len(seen) <= RANGES_MAX
     if len(seen) > RANGES_MAX:
         seen = (*seen[:-2], (seen[-2][0], seen[-1][1]))
+    owner, told = accepted[0] if accepted else None, before.course
+    if owner is not None and (before.accepted is None or before.accepted[0] != owner):
+        told = course.owned(told, owner)
     return msgspec.structs.replace(
         before,
         seen=seen,
@@ -351,7 +354,7 @@ def merge(before: Transaction, event: TransactionEvent) -> Transaction:
         span_wh=energy.largest(before.span_wh, said.energy) if said else before.span_wh,
         span_drops=max(before.span_drops, said.drops) if said else before.span_drops,
         offline=before.offline or event.offline,
-        course=course.add(before.course, seen, event) if gaps_exact else course.forget(before.course, event),
+        course=course.add(told, seen, event, owner) if gaps_exact else course.forget(told, event),
         cost=event.cost or before.cost,
     )
 
