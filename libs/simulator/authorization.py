@@ -5,6 +5,8 @@ from .frames import Json, milliseconds
 from .inputs import IdToken
 
 CACHE_MAX = 200
+LIST_MAX = 1000
+"""maxLimit of LocalAuthListCtrlr.Entries (LocalAuthListEntries)."""
 
 
 def _key(id_token: Json) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
+from .authorization import LIST_MAX
 from .frames import Json
 
 
@@ -115,7 +116,7 @@ _CONTROLLERS: tuple[tuple[Any, ...], ...] = (
     ("DisplayMessageCtrlr", "SupportedPriorities", None, "AlwaysFront,InFront,NormalCycle", "MemberList"),
     ("LocalAuthListCtrlr", "BytesPerMessage", None, "65536", "integer"),
     ("LocalAuthListCtrlr", "Enabled", None, "true", "boolean", "rw"),
-    ("LocalAuthListCtrlr", "Entries", None, "0", "integer"),
+    ("LocalAuthListCtrlr", "Entries", None, "0", "integer", "ro", None, 0, LIST_MAX),
     ("LocalAuthListCtrlr", "ItemsPerMessage", None, "100", "integer"),
     ("MonitoringCtrlr", "BytesPerMessage", "SetVariableMonitoring", "65536", "integer"),
     ("MonitoringCtrlr", "ItemsPerMessage", "SetVariableMonitoring", "50", "integer"),

@@ -35,6 +35,45 @@ def test_the_local_list_is_kept_by_version_and_used() -> None:
     assert len(bench.station.desk.known) == 0
 
 
+def entry(n: int) -> dict[str, object]:
+    return {"idToken": {"idToken": f"T-{n}", "type": "ISO14443"}, "idTokenInfo": {"status": "Accepted"}}
+
+
+def test_the_local_list_decides_while_there_is_no_connection() -> None:
+    bench = booted()
+    full = {"versionNumber": 3, "updateType": "Full", "localAuthorizationList": [ENTRY]}
+    assert bench.ask("SendLocalList", full) == {"status": "Accepted"}
+    bench.drop()
+    bench.do(PlugIn(1))
+    bench.do(PresentToken(1, TOKEN))
+    bench.run(30)
+    assert bench.station.evse(1).authorized
+
+
+def test_the_local_list_has_the_limits_that_the_device_model_tells() -> None:
+    bench = booted()
+    full = {"versionNumber": 1, "updateType": "Full", "localAuthorizationList": [entry(n) for n in range(101)]}
+    assert bench.ask("SendLocalList", full)["status"] == "Failed"
+    assert bench.ask("GetLocalListVersion", {}) == {"versionNumber": 0}
+    for version in range(1, 11):
+        some = [entry(n) for n in range(100 * (version - 1), 100 * version)]
+        more = {"versionNumber": version, "updateType": "Differential", "localAuthorizationList": some}
+        assert bench.ask("SendLocalList", more) == {"status": "Accepted"}
+    over = {"versionNumber": 11, "updateType": "Differential", "localAuthorizationList": [entry(1000)]}
+    assert bench.ask("SendLocalList", over)["status"] == "Failed"
+    twice = {"versionNumber": 11, "updateType": "Differential", "localAuthorizationList": [entry(1), entry(1)]}
+    assert bench.ask("SendLocalList", twice)["status"] == "Failed"
+    assert bench.ask("GetLocalListVersion", {}) == {"versionNumber": 10}
+    assert len(bench.station.desk.known) == 1000
+
+
+def test_a_local_list_that_is_off_has_no_version() -> None:
+    bench = booted(variables=(Setting("LocalAuthListCtrlr", "Enabled", "false"),))
+    full = {"versionNumber": 3, "updateType": "Full", "localAuthorizationList": [ENTRY]}
+    assert bench.ask("SendLocalList", full)["status"] == "Failed"
+    assert bench.ask("GetLocalListVersion", {}) == {"versionNumber": 0}
+
+
 def test_a_cleared_cache_forgets() -> None:
     bench = booted()
     for _ in range(2):
