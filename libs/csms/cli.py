@@ -19,6 +19,7 @@ from csms.runtime import check_port, database_at, database_elsewhere, open_proce
 from csms.tools import acls as acls_tool
 from csms.tools import frames as frames_tool
 from csms.tools import parked as parked_tool
+from csms.tools import tokens as tokens_tool
 from csms.tools.access import Access, access
 from csms.tools.rebuilding import run_rebuild, run_recover
 from csms.up import up as run_up
@@ -37,6 +38,8 @@ app = typer.Typer(
 )
 parked = typer.Typer(help="Records that a service could not decide.", no_args_is_help=True)
 app.add_typer(parked, name="parked")
+tokens = typer.Typer(help="idTokens in bulk, through the API.", no_args_is_help=True)
+app.add_typer(tokens, name="tokens")
 console = Console()
 errors = Console(stderr=True)
 T = TypeVar("T")
@@ -269,6 +272,43 @@ def parked_retry(
     """Have parked records decided again, with their first time of receipt."""
     count = _with_access(lambda opened: parked_tool.retry(opened, service.value, record))
     console.print(f"{count} records appended again.")
+
+
+Api = Annotated[str | None, typer.Option(help="The CSMS's API; without: the system on this machine")]
+ApiKey = Annotated[str | None, typer.Option(help="An operator's API key", envvar="CSMS_ADMIN_KEY")]
+TokenFormat = Annotated[tokens_tool.Format | None, typer.Option("--format", help="Without: by the file's ending")]
+
+
+@tokens.command("import")
+def tokens_import(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with a header, or JSON lines")],
+    format_: TokenFormat = None,
+    api: Api = None,
+    key: ApiKey = None,
+) -> None:
+    """Create or replace the tokens of a file. Broken off, the same command goes on where it was."""
+
+    async def work(settings: BaseServiceSettings) -> int:
+        where = (api, key or "") if api else (_own_api(settings, running(settings.data)), key or _own_key(settings))
+        return await tokens_tool.import_file(file, format_, where, console)
+
+    raise typer.Exit(1 if _run(work) else 0)
+
+
+@tokens.command("export")
+def tokens_export(
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="Written anew, mode 600")],
+    format_: TokenFormat = None,
+    api: Api = None,
+    key: ApiKey = None,
+) -> None:
+    """Write all tokens to a file, as `import` takes it."""
+
+    async def work(settings: BaseServiceSettings) -> int:
+        where = (api, key or "") if api else (_own_api(settings, running(settings.data)), key or _own_key(settings))
+        return await tokens_tool.export_file(file, format_, where)
+
+    console.print(f"{_run(work)} bytes in {escape(str(file))}")
 
 
 @app.command()

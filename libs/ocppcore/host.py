@@ -74,10 +74,13 @@ def host(
     routers: Routers,
     find_station: FindStation | None = None,
     doubts: Mapping[str, Doubts] = MappingProxyType({}),
+    *,
+    raw_paths: str = "",
 ) -> Hosted:
     """An engine with its store, and the service's API with commands and operations.
 
     `find_station`: who else than the service's copy of the stations can tell what is registered. `doubts`: by action.
+    `raw_paths`: where bodies are CSV or JSON lines (`BodyGuard`).
     """
     store = env.store(service.name)
     engine = Engine(
@@ -108,6 +111,7 @@ def host(
         writes=Writes(service.name, engine, env.clock, env.keys.password, env.settings.http_wait_s),
         body_bytes_max=env.settings.http_body_bytes_max,
         refusals=refusals,
+        raw_paths=raw_paths,
     )
 
     async def run() -> None:

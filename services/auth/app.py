@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import uuid
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -10,7 +11,7 @@ import structlog
 
 from ocppcore.contracts.certificates import EnsureAcmeKey, EnsureLocalAuthority
 from ocppcore.engine.loop import Engine
-from ocppcore.envelope import Request
+from ocppcore.envelope import Request, request_record
 from ocppcore.host import Environment, Hosted, host
 from ocppcore.log import LogUnavailable
 from ocppcore.seal import Seal
@@ -22,6 +23,8 @@ from services.auth.authority.selected import AtStart, Means, select
 from services.auth.certificate_alarms_api import router as alarms_router
 from services.auth.certificates_api import router as certificates_router
 from services.auth.drivers import Drivers
+from services.auth.imports.api import RAW_PATHS, Importing
+from services.auth.imports.api import router as imports_router
 from services.auth.local_list_watch import Watcher
 from services.auth.local_list_worker import Bounds, Builder
 from services.auth.local_list_worker import desk as command_desk
@@ -50,15 +53,21 @@ def build(env: Environment, settings: Settings) -> Hosted:
         Bounds(settings.local_list_items, settings.local_list_bytes, settings.local_list_entries),
     )
     made = service.build(env.pseudonyms, settings.master_pass_group, selected.certificates, builder.effects)
+
+    async def append(requests: Sequence[Request]) -> None:
+        await env.log.append([request_record(one, "auth", env.settings.partition_count) for one in requests])
+
     hosted = host(
         env,
         made,
-        lambda _, store, desk: [
+        lambda engine, store, desk: [
             router(store, env.pseudonyms, drivers, env.keys.password),
             certificates_router(store, desk, selected.local, env.clock),
             local_lists_router(store, desk, env.pseudonyms, drivers),
             alarms_router(store),
+            imports_router(Importing(store, env.clock, env.pseudonyms, drivers, append, engine.in_force)),
         ],
+        raw_paths=RAW_PATHS,
     )
     return _with_tasks(env, hosted, settings, store, selected.at_start)
 

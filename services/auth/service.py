@@ -18,6 +18,7 @@ from services.auth.actions.sign_certificate import SignCertificate
 from services.auth.certificates import Certificates
 from services.auth.domain import api_key, local_list, token
 from services.auth.domain.certificate_signing import SigningDesk
+from services.auth.imports import job
 
 Project = Callable[[Any, View], Iterable[Upsert | Delete]]
 
@@ -108,7 +109,7 @@ def parts(
         aggregates=(api_key.ApiKey,),
         tables=(projections.API_KEYS,),
     )
-    return tokens, api_keys, certificates_part.part(certificates), local_lists_part.part(local_lists)
+    return tokens, api_keys, certificates_part.part(certificates), local_lists_part.part(local_lists), job.part()
 
 
 def _with_labels(project: Project) -> Project:

@@ -74,7 +74,9 @@ async def put_state(log: MemoryLog, topic: str, key: str, state: msgspec.Struct)
 
 
 @asynccontextmanager
-async def served(service: Service, routers: Callable[[Store], Sequence[APIRouter]]) -> AsyncIterator[Served]:
+async def served(
+    service: Service, routers: Callable[[Store], Sequence[APIRouter]], *, raw_paths: str = ""
+) -> AsyncIterator[Served]:
     """Serve until the block ends; an API key of each scope is there: `viewer-key`, `operator-key`, `admin-key`."""
     log, store = MemoryLog(), MemoryStore()
     await log.declare(topics.partition_counts(PARTITIONS, 4))
@@ -94,6 +96,7 @@ async def served(service: Service, routers: Callable[[Store], Sequence[APIRouter
         authenticator=Authenticator(ring, PASSWORD_KEY),
         writes=Writes(service.name, engine, system_clock, b"secret", 5.0),
         body_bytes_max=1_000_000,
+        raw_paths=raw_paths,
         refusals=refusals,
     )
     tasks = [asyncio.create_task(engine.run()), asyncio.create_task(ring.run())]

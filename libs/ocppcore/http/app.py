@@ -54,14 +54,15 @@ def service_app(
     authenticator: Authenticator,
     writes: Writes | None,
     body_bytes_max: int,
+    raw_paths: str = "",
     description: str = "",
     refusals: Refusals | None = None,
     state: Mapping[str, Any] | None = None,
 ) -> FastAPI:
     """The API of one service: its routers, `/operations/{id}` (with `writes`), `/openapi.json` and `/docs`.
 
-    Handlers find `state` under its names on `request.app.state`. `refusals` hears of what was turned away. Raises
-    AssertionError for a route without a scope.
+    Handlers find `state` under its names on `request.app.state`. `refusals` hears of what was turned away.
+    `raw_paths`: see `BodyGuard`. Raises AssertionError for a route without a scope.
     """
     app = FastAPI(
         title=f"CSMS: {service}",
@@ -83,7 +84,7 @@ def service_app(
     _document(app)
     public = {"/openapi.json", "/docs", *(f"/docs/{name}" for name in ASSET_NAMES)}
     # The last one added is the outermost.
-    app.add_middleware(BodyGuard, bytes_max=body_bytes_max)
+    app.add_middleware(BodyGuard, bytes_max=body_bytes_max, raw_paths=raw_paths)
     app.add_middleware(Door, authenticator=authenticator, public=public)
     assert_closed(app)
     if refusals is not None:

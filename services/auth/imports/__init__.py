@@ -1,0 +1,1 @@
+"""Tokens in bulk: imports in parts, with a job that counts, and exports."""
