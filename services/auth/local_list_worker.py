@@ -321,10 +321,11 @@ async def _merged(streams: Sequence[AsyncIterator[tuple[str, bool]]]) -> AsyncIt
 async def _stream(
     store: Store, table: Table, where: Mapping[str, Value], cursor: str, refused: bool
 ) -> AsyncIterator[tuple[str, bool]]:
-    prefix = tuple(where.values()) if table is local_list.TAGS else ()
+    """By an index on what is wanted and the token, so that a page costs a page wherever it is."""
+    tags = tuple(where.values()) if table is local_list.TAGS else ()
     after = cursor
     while True:
-        rows = await store.select(table, where, after=(*prefix, after), limit=PAGE)
+        rows = await store.select(table, where, after=(after, *tags), order=("token",), limit=PAGE)
         for row in rows:
             yield str(row["token"]), refused
         if len(rows) < PAGE:

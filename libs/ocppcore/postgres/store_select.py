@@ -66,6 +66,9 @@ def _equals(table: Table, of: str, value: Value, arguments: list[object]) -> str
 
 def _among(table: Table, among: Among, arguments: list[object]) -> str:
     of = _sortable(table, among.column)
+    if not among.prefixes:  # an index finds these, and none would with the other half
+        arguments.append(list(among.values))
+        return f"{of} = ANY(${len(arguments)}::text[])"
     arguments += [list(among.values), list(among.prefixes)]
     return f"({of} = ANY(${len(arguments) - 1}::text[]) OR {of} ^@ ANY(${len(arguments)}::text[]))"
 
