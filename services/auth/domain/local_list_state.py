@@ -186,7 +186,8 @@ def _triggered(lst: StationList, event: LocalListTriggered) -> StationList:
         automatic=automatic,
         operations=operations,
         again=lst.again or busy,
-        verify=lst.verify or event.cause in ("asked", "boot"),
+        # One that was not looked after meanwhile may be another station by now.
+        verify=lst.verify or event.cause in ("asked", "boot") or (automatic and not lst.automatic),
         installed=None if event.full and not busy else lst.installed,
         unanswered=lst.unanswered if busy else 0,
         refused=lst.refused if busy else 0,

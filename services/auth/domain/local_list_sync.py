@@ -189,6 +189,8 @@ def follow(body: FollowLocalList, view: View, context: Context) -> Outcome:
         made = _Pass(known, context, body.identity)
         made.trigger("off", automatic=False)
         return made.outcome
+    if known is not None and known.automatic and known.phase == "unsupported":
+        return NOTHING  # until it boots, or somebody asks
     current = known is not None and known.automatic and known.fingerprint == body.fingerprint
     if current and known is not None and known.installed is not None and known.phase == "idle":
         return NOTHING

@@ -149,9 +149,10 @@ def test_nothing_unasked_where_automatic_is_off() -> None:
         await world.pass_time(600)
         assert station.asked == [], "asked once, not looked after"
         station.automatic = True
+        station.known = type(station.known)()
         await world.register(station)
         await world.pass_time(60)
-        assert len(station.known) == 4
+        assert len(station.known) == 4, "whatever became of it meanwhile"
         station.automatic = False
         await world.register(station)
         await world.pass_time(60)
@@ -329,6 +330,13 @@ def test_a_station_that_knows_no_local_lists_is_left_alone() -> None:
         assert len(station.asked) == 1
         row = world.row(station)
         assert (row["state"], row["reason"]) == ("unsupported", "GetLocalListVersion: NotImplemented")
+        await world.put_token(TYPE, "Token-new")
+        await world.pass_time(60)
+        assert len(station.asked) == 1, "tokens change nothing about that"
+        station.error = ""
+        await world.boot(station)
+        await world.pass_time(60)
+        assert len(station.known) == 5
 
     play(story)
 
