@@ -138,6 +138,7 @@ TABLE: tuple[Topic, ...] = (
     Topic("auth.tokens", "pseudonym of the idToken", _STATE, ("auth",), SERVICES, compacted=True),
     Topic("auth.apikeys", "key id", _STATE, ("auth",), ("gateway", *SERVICES), compacted=True),
     Topic("auth.authorities", "fingerprint of the certificate", _STATE, ("auth",), ("gateway", "auth"), compacted=True),
+    Topic("device.connectors", "station id/EVSE/connector", _STATE, ("device",), ("transactions",), compacted=True),
 )
 
 BY_NAME = {topic.name: topic for topic in TABLE}
@@ -151,6 +152,7 @@ STATIONS = "device.stations"
 TOKENS = "auth.tokens"
 APIKEYS = "auth.apikeys"
 AUTHORITIES = "auth.authorities"
+CONNECTORS = "device.connectors"
 STATES = frozenset(topic.name for topic in TABLE if topic.payload is _STATE)
 """State that others keep a copy of: a change of it is in force once they have read it."""
 

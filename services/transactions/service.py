@@ -17,14 +17,28 @@ from ocppcore.contracts.transactions import (
     TransactionUpdated,
 )
 from ocppcore.pseudonym import Pseudonyms
-from ocppcore.service import Fold, Part, RequestHandler, Service, TimerHandler
+from ocppcore.service import Context, Fold, Need, Outcome, Part, RequestHandler, Service, TimerHandler, View
+from services.transactions import reservation_part
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
-from services.transactions.domain import remote, transaction
+from services.transactions.domain import remote, reservation, transaction
+
+
+def _ended_needs(body: Ended, station: str) -> tuple[Need, ...]:
+    if body.reference.startswith(reservation.REFERENCE):
+        return reservation.ended_needs(body, station)
+    return remote.ended_needs(body, station)
+
+
+def _ended(body: Ended, view: View, context: Context) -> Outcome:
+    """A command that one of our own operations asked for."""
+    if body.reference.startswith(reservation.REFERENCE):
+        return reservation.command_ended(body, view, context)
+    return remote.command_ended(body, view, context)
 
 
 def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ...]:
-    """Transactions, and remote starts and stops."""
+    """Transactions, remote starts and stops, reservations."""
     transactions = Part(
         actions=routes(TransactionEvents(pseudonyms, master_pass_group)),
         folds=(
@@ -54,7 +68,7 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
                 remote.stop,
                 needs=lambda body, station: (*remote.stop_needs(body, station), *ask_needs(body.ask, station)),
             ),
-            RequestHandler(ENDED, Ended, remote.command_ended, needs=remote.ended_needs),
+            RequestHandler(ENDED, Ended, _ended, needs=_ended_needs),
         ),
         timers=(TimerHandler(remote.WAIT, remote.expire, needs=lambda subject: ((remote.Remote, subject),)),),
         folds=(
@@ -64,7 +78,7 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
         aggregates=(remote.Remote,),
         tables=(remote.REMOTE,),
     )
-    return transactions, remotes
+    return transactions, remotes, reservation_part.part(master_pass_group)
 
 
 def build(pseudonyms: Pseudonyms, master_pass_group: str = "") -> Service:

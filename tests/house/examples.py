@@ -82,6 +82,8 @@ AFTER = {
     "ApiKeyRevoked": ["ApiKeyCreated"],
     "TransactionConflict": ["TransactionUpdated"],
     "RemoteMoved": ["RemoteAsked"],
+    "ReservationMoved": ["ReservationAsked"],
+    "ReservationRepeatDue": ["ReservationAsked"],
     "CommandQueued": ["CommandAsked"],
     "CommandSending": ["CommandAsked", "CommandQueued"],
     "CommandWaiting": ["CommandAsked", "CommandQueued"],
@@ -129,6 +131,8 @@ def _value(type_: inspect.Type) -> Any:
             return values[-1]
         case inspect.VarTupleType(item_type=item):
             return [_value(item)]
+        case inspect.TupleType(item_types=items):
+            return [_value(item) for item in items]
         case inspect.BoolType():
             return True
         case inspect.IntType():

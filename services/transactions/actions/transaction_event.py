@@ -28,7 +28,7 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcome, View
 from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from ocppcore.wire import dump_json, load_json
-from services.transactions.domain import remote
+from services.transactions.domain import remote, reservation
 from services.transactions.domain.metering import fallen, first_and_last, registers
 from services.transactions.domain.said import Request, Said, read
 from services.transactions.domain.transaction import (
@@ -87,6 +87,8 @@ class TransactionEvents:
         ]
         if info.remoteStartId is not None:
             found.append((remote.Remote, remote.start_key(station, info.remoteStartId)))
+        if said.request.reservationId is not None or said.request.idToken is not None:
+            found += reservation.use_needs(station)
         return found
 
     def lookups(self, said: Said, station: str) -> Sequence[Lookup]:
@@ -123,6 +125,7 @@ class TransactionEvents:
             )
             events.append(meter)
         events += self._effects(event, view, context)
+        events += self._reservations(event, request, info, view, context)
         return Outcome(events, reply=response)
 
     def _authorize(self, request: Request, view: View, context: Context) -> tuple[str, IdTokenInfo | None]:
@@ -205,6 +208,16 @@ class TransactionEvents:
             key = remote.stop_key(context.station, event.transaction_id)
             found += remote.seen(key, view, context, event.transaction_id)
         return found
+
+    def _reservations(
+        self, event: TransactionEvent, request: Request, info: IdTokenInfo | None, view: View, context: Context
+    ) -> list[Event]:
+        """The reservation that this transaction uses (H01.FR.15, H03)."""
+        starts = may_start(request.eventType, request.triggerReason)
+        if request.reservationId is None and (request.idToken is None or not starts):
+            return []
+        held = view.get(Transaction, transaction_key(context.station, event.transaction_id))
+        return [*reservation.used(event, _evse(request, held), info if starts else None, view, context)]
 
 
 def _evse(request: Request, held: Transaction | None) -> int | None:
