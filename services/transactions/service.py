@@ -18,7 +18,7 @@ from ocppcore.contracts.transactions import (
 )
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Context, Fold, Need, Outcome, Part, RequestHandler, Service, TimerHandler, View
-from services.transactions import reservation_part
+from services.transactions import metering_part, reservation_part
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
 from services.transactions.domain import remote, reservation, transaction
@@ -37,8 +37,10 @@ def _ended(body: Ended, view: View, context: Context) -> Outcome:
     return remote.command_ended(body, view, context)
 
 
-def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ...]:
-    """Transactions, remote starts and stops, reservations."""
+def parts(
+    pseudonyms: Pseudonyms, master_pass_group: str = "", roll_up: metering_part.Roll | None = None
+) -> tuple[Part, ...]:
+    """Transactions, remote starts and stops, reservations, meter values over time."""
     transactions = Part(
         actions=routes(TransactionEvents(pseudonyms, master_pass_group)),
         folds=(
@@ -78,9 +80,9 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
         aggregates=(remote.Remote,),
         tables=(remote.REMOTE,),
     )
-    return transactions, remotes, reservation_part.part(master_pass_group)
+    return transactions, remotes, reservation_part.part(master_pass_group), metering_part.part(roll_up)
 
 
-def build(pseudonyms: Pseudonyms, master_pass_group: str = "") -> Service:
-    """The whole service."""
-    return standard.build("transactions", parts(pseudonyms, master_pass_group))
+def build(pseudonyms: Pseudonyms, master_pass_group: str = "", roll_up: metering_part.Roll | None = None) -> Service:
+    """The whole service; `roll_up` as in `metering_part.part`."""
+    return standard.build("transactions", parts(pseudonyms, master_pass_group, roll_up))

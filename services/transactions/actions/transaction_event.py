@@ -28,9 +28,9 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcome, View
 from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from ocppcore.wire import dump_json, load_json
-from services.transactions.domain import remote, reservation
+from services.transactions.domain import meter_gaps, meter_hours, remote, reservation
 from services.transactions.domain.metering import fallen, first_and_last, registers
-from services.transactions.domain.said import Request, Said, read
+from services.transactions.domain.said import Request, Said, milliseconds, read
 from services.transactions.domain.transaction import (
     Transaction,
     is_known_conflict,
@@ -89,6 +89,10 @@ class TransactionEvents:
             found.append((remote.Remote, remote.start_key(station, info.remoteStartId)))
         if said.request.reservationId is not None or said.request.idToken is not None:
             found += reservation.use_needs(station)
+        if said.meter_values:
+            found += meter_hours.clock_needs(station)
+        if said.meter_values or said.request.eventType == "Ended":
+            found += meter_gaps.meter_needs(station)
         return found
 
     def lookups(self, said: Said, station: str) -> Sequence[Lookup]:
@@ -119,11 +123,16 @@ class TransactionEvents:
                 at=context.now,
                 station=context.station,
                 meter_values=request.meterValue,
-                evse_id=event.evse_id,
+                evse_id=self._place(request, view, context),
                 transaction_id=transaction_id,
                 seq_no=seq_no,
             )
             events.append(meter)
+            times = {milliseconds(one.timestamp) for one in said.meter_values}
+            events += meter_hours.begun(times, view, context)
+        if said.meter_values or request.eventType == "Ended":
+            held = view.get(Transaction, transaction_key(context.station, transaction_id))
+            events += meter_gaps.noticed(event, held, _evse(request, held), view, context)
         events += self._effects(event, view, context)
         events += self._reservations(event, request, info, view, context)
         return Outcome(events, reply=response)
@@ -216,8 +225,12 @@ class TransactionEvents:
         starts = may_start(request.eventType, request.triggerReason)
         if request.reservationId is None and (request.idToken is None or not starts):
             return []
-        held = view.get(Transaction, transaction_key(context.station, event.transaction_id))
-        return [*reservation.used(event, _evse(request, held), info if starts else None, view, context)]
+        evse = self._place(request, view, context)
+        return [*reservation.used(event, evse, info if starts else None, view, context)]
+
+    def _place(self, request: Request, view: View, context: Context) -> int | None:
+        key = transaction_key(context.station, request.transactionInfo.transactionId)
+        return _evse(request, view.get(Transaction, key))
 
 
 def _evse(request: Request, held: Transaction | None) -> int | None:

@@ -1,0 +1,35 @@
+"""Meter values over time (block J) as data for the engine: a part of the transactions service."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from ocppcore.contracts.metering import (
+    MeterGapFound,
+    MeterHourBegun,
+    MeterHourDue,
+    MeterHourRolledUp,
+    RollUp,
+    TransactionMetered,
+)
+from ocppcore.service import Effect, EffectResult, Event, Fold, Part, RequestHandler, TimerHandler
+from services.transactions.domain import meter_gaps, meter_hours
+
+Roll = Callable[[MeterHourDue], Awaitable[EffectResult]]
+
+
+def part(roll_up: Roll | None = None) -> Part:
+    """`roll_up`: computes the figures of an hour; without it (a rebuild, the simulation) none are."""
+    effects: Mapping[type[Event], Effect] = {MeterHourDue: roll_up} if roll_up else {}
+    return Part(
+        requests=(RequestHandler(RollUp.NAME, RollUp, meter_hours.rolled_up),),
+        timers=(TimerHandler(meter_hours.ROLL_UP, meter_hours.due),),
+        folds=(
+            Fold(MeterHourBegun, meter_hours.begun_needs, meter_hours.evolve_begun, meter_hours.project_begun),
+            Fold(MeterHourDue, evolve=meter_hours.evolve_due),
+            Fold(MeterHourRolledUp, project=meter_hours.project_rolled_up),
+            Fold(TransactionMetered, meter_gaps.event_needs, meter_gaps.evolve_metered),
+            Fold(MeterGapFound, meter_gaps.event_needs, meter_gaps.evolve_gap, meter_gaps.project_gap),
+        ),
+        aggregates=(meter_hours.MeterClock, meter_gaps.StationMeter),
+        tables=(meter_hours.ARRIVALS, meter_hours.HOURS, meter_gaps.GAPS),
+        effects=effects,
+    )
