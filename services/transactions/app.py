@@ -1,7 +1,7 @@
 """Wiring of the transactions service."""
 
 from ocppcore.host import Environment, Hosted, host
-from services.transactions import meter_api, reservations_api, service
+from services.transactions import meter_api, reservations_api, service, signed_api
 from services.transactions.api import router
 from services.transactions.meter_series import SeriesReader
 
@@ -17,5 +17,6 @@ def build(env: Environment, master_pass_group: str) -> Hosted:
             router(store, desk, env.pseudonyms),
             reservations_api.router(store, desk, env.pseudonyms),
             meter_api.router(reader, desk),
+            signed_api.router(store, desk),
         ],
     )

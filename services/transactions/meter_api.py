@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, NamedTuple, cast
 
+import orjson
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import AwareDatetime
 
@@ -265,7 +266,7 @@ def _point(one: Said) -> PointShown:
             "context": one.sample.context,
             "transactionId": one.transaction_id or None,
             "seqNo": one.seq_no,
-            "signed": one.sample.signed,
+            "signedMeterValue": orjson.loads(one.sample.signed) if one.sample.signed else None,
             "fault": one.sample.fault or None,
         }
     )

@@ -1,8 +1,8 @@
 """What the API of meter values shows."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 Kind = Literal["sampled", "aligned"]
 
@@ -16,7 +16,7 @@ class PointShown(BaseModel):
     context: str
     transactionId: str | None
     seqNo: int | None
-    signed: bool
+    signedMeterValue: dict[str, Any] | None
     fault: Literal["unit", "measurand", "absurd"] | None
 
 
@@ -74,3 +74,46 @@ class GapShown(BaseModel):
     endedAt: str
     startedAt: str
     noticedAt: str
+
+
+class MeterKeyBody(BaseModel):
+    """A public key of the meter: PEM, or SubjectPublicKeyInfo in hexadecimal or base64."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    publicKey: str = Field(min_length=1, max_length=2500)
+
+
+class MeterKeyShown(BaseModel):
+    """`fingerprint`: SHA-256 of the key's SubjectPublicKeyInfo; `publicKey`: base64 of that."""
+
+    evseId: int
+    fingerprint: str
+    publicKey: str
+
+
+class SignedShown(BaseModel):
+    """The verdict on a signed value. valid: signed by a key registered for the EVSE (`fingerprint`). invalid: by none
+    of them. unverified: none is registered. unsupported: not OCMF, or an algorithm not known here. malformed:
+    unreadable.
+
+    `claimed`: the key that came with it, which proves nothing. `agrees`: whether the sample's own value is what was
+    signed. `digest`: SHA-256 of signedMeterData, which itself is with the samples while these are kept.
+    """
+
+    stationId: str
+    evseId: int | None
+    takenAt: str
+    transactionId: str | None
+    seqNo: int | None
+    verdict: Literal["valid", "invalid", "unverified", "unsupported", "malformed"]
+    reason: str | None
+    fingerprint: str | None
+    claimed: str | None
+    meter: str | None = Field(description="Serial number of the meter, as it was signed")
+    pagination: str | None
+    wh: str | None = Field(description="The last reading that was signed, in Wh")
+    status: str | None = Field(description="As OCMF has it; G: the meter says that it is good")
+    agrees: bool | None
+    digest: str
+    judgedAt: str

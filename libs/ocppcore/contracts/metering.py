@@ -97,3 +97,63 @@ class TransactionMetered(MeterEvent, frozen=True, kw_only=True, omit_defaults=Tr
     first_wh: str
     last_at: int
     last_wh: str
+
+
+class RegisterMeterKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Request: signed values of this EVSE count where they verify under this key (base64 of its DER)."""
+
+    NAME: ClassVar[str] = "transactions.RegisterMeterKey.v1"
+    evse_id: int
+    fingerprint: str
+    public_key: str
+
+
+class RemoveMeterKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Request: they do no longer; verdicts that were given stay."""
+
+    NAME: ClassVar[str] = "transactions.RemoveMeterKey.v1"
+    evse_id: int
+    fingerprint: str
+
+
+class MeterKeyRegistered(MeterEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """`public_key`: base64 of its SubjectPublicKeyInfo, `fingerprint` the SHA-256 of that."""
+
+    TYPE: ClassVar[str] = "transactions.MeterKeyRegistered.v1"
+    evse_id: int
+    fingerprint: str
+    public_key: str
+    actor: str = ""
+
+
+class MeterKeyRemoved(MeterEvent, frozen=True, kw_only=True, omit_defaults=True):
+    TYPE: ClassVar[str] = "transactions.MeterKeyRemoved.v1"
+    evse_id: int
+    fingerprint: str
+    actor: str = ""
+
+
+class SignedValueJudged(MeterEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A signed value was verified, or could not be. It is told by the digest (SHA-256) of its signedMeterData, which
+    may name a driver, and so stays with the samples on `transactions.meter`.
+
+    `taken_at`: the sample's time; `place`: its index among the message's meter values. `wh`: what was signed last;
+    `agrees`: whether the sample's own value is among what was signed (None: nothing to compare).
+    """
+
+    TYPE: ClassVar[str] = "transactions.SignedValueJudged.v1"
+    digest: str
+    verdict: str
+    taken_at: int
+    evse_id: int = -1
+    transaction_id: str = ""
+    seq_no: int = -1
+    place: int = 0
+    reason: str = ""
+    fingerprint: str = ""
+    claimed: str = ""
+    meter: str = ""
+    pagination: str = ""
+    wh: str = ""
+    status: str = ""
+    agrees: bool | None = None

@@ -7,7 +7,7 @@ import msgspec
 from ocppcore.contracts.transactions import MeterValuesReceived
 from ocppcore.service import ActionHandler, Context, Need, Outcome, View
 from ocppcore.v201 import MeterValuesRequest, MeterValuesResponse
-from services.transactions.domain import meter_hours
+from services.transactions.domain import meter_hours, signed_values
 
 
 class _Wire(msgspec.Struct):
@@ -26,11 +26,14 @@ def on_meter_values(request: MeterValuesRequest, view: View, context: Context) -
         meter_values=_wire.decode(context.payload).meterValue,
     )
     times = {round(one.timestamp.timestamp() * 1000) for one in request.meterValue}
-    return Outcome((event, *meter_hours.begun(times, view, context)), reply=MeterValuesResponse())
+    events = [event, *meter_hours.begun(times, view, context)]
+    if signed_values.MENTION in context.payload:
+        events += signed_values.judged(bytes(event.meter_values), request.evseId, "", None, view, context)
+    return Outcome(events, reply=MeterValuesResponse())
 
 
 def _needs(request: MeterValuesRequest, station: str) -> Sequence[Need]:
-    return meter_hours.clock_needs(station)
+    return (*meter_hours.clock_needs(station), *signed_values.keys_needs(station))
 
 
 HANDLER = ActionHandler(MeterValuesRequest, on_meter_values, _needs)

@@ -28,7 +28,7 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcome, View
 from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from ocppcore.wire import dump_json, load_json
-from services.transactions.domain import meter_gaps, meter_hours, remote, reservation
+from services.transactions.domain import meter_gaps, meter_hours, remote, reservation, signed_values
 from services.transactions.domain.metering import fallen, first_and_last, registers
 from services.transactions.domain.said import Request, Said, milliseconds, read
 from services.transactions.domain.transaction import (
@@ -91,6 +91,8 @@ class TransactionEvents:
             found += reservation.use_needs(station)
         if said.meter_values:
             found += meter_hours.clock_needs(station)
+            if signed_values.MENTION in bytes(said.request.meterValue):
+                found += signed_values.keys_needs(station)
         if said.meter_values or said.request.eventType == "Ended":
             found += meter_gaps.meter_needs(station)
         return found
@@ -130,6 +132,8 @@ class TransactionEvents:
             events.append(meter)
             times = {milliseconds(one.timestamp) for one in said.meter_values}
             events += meter_hours.begun(times, view, context)
+            if signed_values.MENTION in (raw := bytes(request.meterValue)):
+                events += signed_values.judged(raw, meter.evse_id, transaction_id, seq_no, view, context)
         if said.meter_values or request.eventType == "Ended":
             held = view.get(Transaction, transaction_key(context.station, transaction_id))
             events += meter_gaps.noticed(event, held, _evse(request, held), view, context)

@@ -85,7 +85,8 @@ NAMED_RANGES: Final = (
 
 
 class Sample(NamedTuple):
-    """A sampled value. `value` is in `unit`; with a fault of the unit both are as they came (multiplier worked in)."""
+    """A sampled value. `value` is in `unit`; with a fault of the unit both are as they came (multiplier
+    worked in). `signed`: its signedMeterValue as JSON, b"" for none."""
 
     at: int
     value: Decimal
@@ -95,7 +96,7 @@ class Sample(NamedTuple):
     unit: str
     context: str
     fault: Fault = ""
-    signed: bool = False
+    signed: bytes = b""
 
     @property
     def kind(self) -> Kind:
@@ -141,7 +142,7 @@ def samples(meter_values: bytes) -> Iterator[Sample]:
 
 def _sample(at: int, sampled: _Sampled) -> Sample:
     value, unit, fault = _in_base(sampled)
-    signed = bool(sampled.signedMeterValue)
+    signed = bytes(sampled.signedMeterValue)
     return Sample(at, value, sampled.measurand, sampled.phase, sampled.location, unit, sampled.context, fault, signed)
 
 

@@ -22,8 +22,10 @@ from services.transactions.meter_api import router
 from services.transactions.meter_plot import Line, plot
 from services.transactions.meter_series import SeriesReader
 from services.transactions.service import build
+from services.transactions.signed_api import router as signed_router
 from tests.support.served import PARTITIONS, Served, served
 from tests.support.transaction_frames import event
+from tests.unit.transactions.domain.test_ocmf import METER, der, frame, sent
 
 PSEUDONYMS = Pseudonyms(b"k")
 REGISTER = "Energy.Active.Import.Register"
@@ -41,7 +43,7 @@ async def api() -> AsyncIterator[Served]:
 
     def routers(store: Store) -> Sequence[APIRouter]:
         desk = CommandDesk("transactions", store, registered, PSEUDONYMS, Seal(b"s" * 32, "x"))
-        return [router(reader(store), desk)]
+        return [router(reader(store), desk), signed_router(store, desk)]
 
     async with served(build(PSEUDONYMS), routers) as made:
         yield made
@@ -251,3 +253,29 @@ async def test_energy_between_transactions_is_listed(api: Served) -> None:
     assert (gap["before"], gap["after"], gap["missingWh"]) == ("T1", "T2", "50")
     assert (await api.client.get("/meter-gaps", params={"evseId": 2})).json()["items"] == []
     assert (await api.client.get("/meter-gaps", params={"evseId": -2})).status_code == 422
+
+
+async def test_keys_of_meters_and_verdicts(api: Served) -> None:
+    place = "/stations/CS-1/evses/1/meter-keys"
+    text = der(METER).hex()
+    assert (await api.as_("operator").post(place, json={"publicKey": text})).status_code == 403
+    made = await api.client.post(place, json={"publicKey": text})
+    assert made.status_code == 201, made.text
+    fingerprint = made.json()["fingerprint"]
+    assert made.headers["Location"] == f"/transactions{place}/{fingerprint}"
+    assert [one["fingerprint"] for one in (await api.client.get(place)).json()] == [fingerprint]
+    meter = {"signedMeterData": sent(frame()), "signingMethod": "", "encodingMethod": "OCMF", "publicKey": text}
+    await heard(api, values(system_clock() - 1000, wh(12250, signedMeterValue=meter)))
+    (verdict,) = (await api.client.get("/signed-values", params={"stationId": "CS-1", "verdict": "valid"})).json()[
+        "items"
+    ]
+    assert (verdict["fingerprint"], verdict["claimed"], verdict["agrees"]) == (fingerprint, fingerprint, True)
+    assert (await api.client.get("/signed-values", params={"transactionId": "T1"})).json()["items"] == []
+    (series,) = (await asked(api))["series"]
+    assert series["points"][0]["signedMeterValue"] == meter
+    assert (await api.client.delete(f"{place}/{fingerprint}")).status_code == 204
+    assert (await api.client.get(place)).json() == []
+    assert (await api.client.delete(f"{place}/{fingerprint}")).status_code == 404
+    assert (await api.client.post(place, json={"publicKey": "no key"})).status_code == 422
+    assert (await api.client.post("/stations/CS-9/evses/1/meter-keys", json={"publicKey": text})).status_code == 404
+    assert (await api.client.get("/signed-values", params={"verdict": "fine"})).status_code == 422

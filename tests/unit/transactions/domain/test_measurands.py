@@ -98,7 +98,7 @@ def test_the_rest_is_kept() -> None:
     sample = one(
         5, "Current.Import", "A", phase="L2", location="Cable", context="Sample.Clock", signedMeterValue=signed
     )
-    assert (sample.phase, sample.location, sample.kind, sample.signed) == ("L2", "Cable", "aligned", True)
+    assert (sample.phase, sample.location, sample.kind, json.loads(sample.signed)) == ("L2", "Cable", "aligned", signed)
     assert one(5, context="Trigger").kind == "sampled"
     assert sample.at == 1_767_261_600_000
 
