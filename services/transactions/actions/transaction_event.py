@@ -120,25 +120,15 @@ class TransactionEvents:
             return Outcome((self._conflict(request, context, digest, kept, pseudonym),), reply=response)
         event = self._event(said, view, context, digest, pseudonym, info)
         events: list[Event] = [event]
+        held = view.get(Transaction, transaction_key(context.station, transaction_id))
+        evse = _evse(request, held)
         if said.meter_values:
-            meter = MeterValuesReceived(
-                at=context.now,
-                station=context.station,
-                meter_values=request.meterValue,
-                evse_id=self._place(request, view, context),
-                transaction_id=transaction_id,
-                seq_no=seq_no,
-            )
-            events.append(meter)
-            times = {milliseconds(one.timestamp) for one in said.meter_values}
-            events += meter_hours.begun(times, view, context)
-            if signed_values.MENTION in (raw := bytes(request.meterValue)):
-                events += signed_values.judged(raw, meter.evse_id, transaction_id, seq_no, view, context)
-        if said.meter_values or request.eventType == "Ended":
-            held = view.get(Transaction, transaction_key(context.station, transaction_id))
-            events += meter_gaps.noticed(event, held, _evse(request, held), view, context)
+            events += _metering(said, evse, view, context)
+        events += meter_gaps.noticed(event, held, evse, view, context)
         events += self._effects(event, view, context)
-        events += self._reservations(event, request, info, view, context)
+        if request.idToken is not None or request.reservationId is not None:
+            starts = may_start(request.eventType, request.triggerReason)
+            events += reservation.used(event, evse, info if starts else None, view, context)
         return Outcome(events, reply=response)
 
     def _authorize(self, request: Request, view: View, context: Context) -> tuple[str, IdTokenInfo | None]:
@@ -222,19 +212,24 @@ class TransactionEvents:
             found += remote.seen(key, view, context, event.transaction_id)
         return found
 
-    def _reservations(
-        self, event: TransactionEvent, request: Request, info: IdTokenInfo | None, view: View, context: Context
-    ) -> list[Event]:
-        """The reservation that this transaction uses (H01.FR.15, H03)."""
-        starts = may_start(request.eventType, request.triggerReason)
-        if request.reservationId is None and (request.idToken is None or not starts):
-            return []
-        evse = self._place(request, view, context)
-        return [*reservation.used(event, evse, info if starts else None, view, context)]
 
-    def _place(self, request: Request, view: View, context: Context) -> int | None:
-        key = transaction_key(context.station, request.transactionInfo.transactionId)
-        return _evse(request, view.get(Transaction, key))
+def _metering(said: Said, evse: int | None, view: View, context: Context) -> list[Event]:
+    """The meter values as they came, and what they begin (J02)."""
+    request = said.request
+    transaction_id, seq_no, raw = request.transactionInfo.transactionId, request.seqNo, request.meterValue
+    kept = MeterValuesReceived(
+        at=context.now,
+        station=context.station,
+        meter_values=raw,
+        evse_id=evse,
+        transaction_id=transaction_id,
+        seq_no=seq_no,
+    )
+    times = [milliseconds(one.timestamp) for one in said.meter_values]
+    events: list[Event] = [kept, *meter_hours.begun(times, view, context)]
+    if signed_values.MENTION in bytes(raw):
+        events += signed_values.judged(bytes(raw), evse, transaction_id, seq_no, view, context)
+    return events
 
 
 def _evse(request: Request, held: Transaction | None) -> int | None:

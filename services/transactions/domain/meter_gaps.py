@@ -5,7 +5,7 @@ energy flowed that no transaction has, or the meter was replaced (a negative fig
 are about neighbours in the station's time, whatever the order of arrival, among the last KEPT_MAX transactions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import pairwise
 from typing import ClassVar, Final
@@ -68,19 +68,21 @@ def meter_needs(station: str) -> tuple[Need, ...]:
 
 def noticed(
     event: TransactionEvent, held: Transaction | None, evse: int | None, view: View, context: Context
-) -> list[Event]:
+) -> Sequence[Event]:
     """What this event shows of the registers around its transaction, `held` being the transaction before it."""
     ended = isinstance(event, TransactionEnded) or (held is not None and held.ended is not None)
     if evse is None or not (ended or isinstance(event, TransactionStarted)):
-        return []
+        return ()
+    if event.first_register is None and not isinstance(event, TransactionEnded):
+        return ()
     mine = _metered(event, held)
     if mine is None:
-        return []
+        return ()
     meter = view.get(StationMeter, context.station) or StationMeter()
     found: list[Event] = []
     known = meter.evses.get(evse, ())
     if evse not in meter.evses and len(meter.evses) >= EVSES_MAX:
-        return []
+        return ()
     if ended and mine not in known:
         found.append(
             TransactionMetered(

@@ -6,7 +6,7 @@ late they come, and sets a timer. When that passes, a worker reads the hour's sa
 an event (`MeterHourRolledUp`). Samples that come later begin the hour anew, and its figures are replaced.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
 from ocppcore.contracts.metering import MeterHourBegun, MeterHourDue, MeterHourRolledUp, RollUp
@@ -73,14 +73,17 @@ def clock_needs(station: str) -> tuple[Need, ...]:
     return ((MeterClock, station),)
 
 
-def begun(times: Iterable[int], view: View, context: Context) -> list[Event]:
-    """The hours that samples of these times (ms) are the first of, in this hour."""
+def begun(times: Iterable[int], view: View, context: Context) -> Sequence[Event]:
+    """The hours that samples of these times (ms) are the first of, in this hour. Of nearly all messages none."""
     now = context.now
     arrived = hour_of(now)
     clock = view.get(MeterClock, context.station)
     known = clock.hours if clock is not None and clock.arrived == arrived else ()
-    hours = {hour_of(at) for at in times if now - AGE_MAX_MS <= at <= now + AHEAD_MAX_MS}
-    fresh = sorted(hours.difference(known))[: HOURS_MAX - len(known)]
+    unknown = {hour_of(at) for at in times}.difference(known)
+    if not unknown:
+        return ()
+    within = sorted(hour for hour in unknown if now - AGE_MAX_MS <= hour <= now + AHEAD_MAX_MS)
+    fresh = within[: HOURS_MAX - len(known)]
     return [MeterHourBegun(at=now, station=context.station, hour=hour, arrived=arrived) for hour in fresh]
 
 
