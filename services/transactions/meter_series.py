@@ -28,6 +28,7 @@ CLOCKS_MS: Final = 5_000
 """The store's clock may be behind the gateways' by this."""
 PAGE: Final = 500
 MESSAGES_MAX: Final = 20_000
+HOURS_PAGE: Final = 5000
 ROWS_MAX: Final = 100_000
 """Rows of hours read for one answer."""
 DAY_MS: Final = 86_400_000
@@ -159,7 +160,7 @@ class SeriesReader:
         after: tuple[Value, ...] = (since - 1, "", 0, "", "", "", "", "")
         read = 0
         while True:
-            rows = await self.store.select(HOURS, where, after=after, order=("hour",), limit=PAGE)
+            rows = await self.store.select(HOURS, where, after=after, order=("hour",), limit=HOURS_PAGE)
             for row in rows:
                 if int(row["hour"] or 0) >= until:
                     return
@@ -167,7 +168,7 @@ class SeriesReader:
             read += len(rows)
             if read > ROWS_MAX:
                 raise TooMuch(f"more than {ROWS_MAX} figures of hours")
-            if len(rows) < PAGE:
+            if len(rows) < HOURS_PAGE:
                 return
             after = tuple(rows[-1][of] for of in ("hour", *(of for of in HOURS.key if of != "hour")))
 

@@ -128,7 +128,9 @@ class TransactionEvents:
         events += self._effects(event, view, context)
         if request.idToken is not None or request.reservationId is not None:
             starts = may_start(request.eventType, request.triggerReason)
-            events += reservation.used(event, evse, info if starts else None, view, context)
+            use = reservation.used(event, evse, info if starts else None, view, context)
+            events += use.events
+            return Outcome(events, reply=response, puts=use.puts)
         return Outcome(events, reply=response)
 
     def _authorize(self, request: Request, view: View, context: Context) -> tuple[str, IdTokenInfo | None]:

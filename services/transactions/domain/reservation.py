@@ -36,7 +36,6 @@ from ocppcore.service import (
     Aggregate,
     Context,
     Drop,
-    Event,
     Follow,
     Need,
     Outcome,
@@ -310,30 +309,40 @@ def use_needs(station: str) -> tuple[Need, ...]:
     return ((Reservations, station),)
 
 
-def used(
-    event: TransactionEvent, evse: int | None, info: IdTokenInfo | None, view: View, context: Context
-) -> Iterable[Event]:
+def used(event: TransactionEvent, evse: int | None, info: IdTokenInfo | None, view: View, context: Context) -> Outcome:
     """A transaction that names a reservation of this station, or begins with the token or group of one (H01.FR.15,
     H03); `evse`: where. A station that names none has ended the reservation all the same."""
     held = _held(view, context.station)
     found = held.find(event.reservation_id) if event.reservation_id is not None else None
     if found is None and info is not None and info.status == "Accepted" and event.reservation_id is None:
         group = normalise(info.group.id_token) if info.group else ""
-        found = next((one for one in held.held if _fits(one, event.token, group, evse)), None)
+        mine = (one for one in held.held if _fits(one, event.token, group, evse))
+        found = next((one for one in mine if _has_type(one, evse, view, context)), None)
     if found is None:
-        return
-    yield ReservationMoved(
+        return NOTHING
+    moved = ReservationMoved(
         at=context.now,
         station=context.station,
         reservation_id=found.id,
         state="used",
         transaction_id=event.transaction_id,
     )
+    key = reservation_key(context.station, found.id)
+    return Outcome((moved,), puts=(Drop(UnsentReservation, key),) if found.repeats else ())
 
 
 def _fits(one: Held, token: str, group: str, evse: int | None) -> bool:
     mine = one.token == token or (one.group != "" and one.group == group)
     return one.state != "asked" and mine and (one.evse_id is None or evse is None or one.evse_id == evse)
+
+
+def _has_type(one: Held, evse: int | None, view: View, context: Context) -> bool:
+    """Whether the EVSE has a connector of the reserved type, where the registry knows its types (H03.FR.02)."""
+    if not one.connector_type or evse is None:
+        return True
+    station = view.copy(topics.STATIONS, StationState, context.station)
+    types = station.evse_types.get(evse) if station is not None else None
+    return not types or one.connector_type in types
 
 
 def connected_needs(station: str) -> tuple[Need, ...]:

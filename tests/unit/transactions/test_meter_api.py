@@ -11,13 +11,14 @@ import pytest
 from fastapi import APIRouter
 
 from ocppcore.clock import system_clock, to_rfc3339
-from ocppcore.contracts.metering import MeterHourDue, MeterHourRolledUp, RollUp
+from ocppcore.contracts.metering import MeterHourDue, RollUp
 from ocppcore.envelope import Frame, frame_record
 from ocppcore.http.commands import CommandDesk, Registered
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.seal import Seal
+from ocppcore.service import EffectResult
 from ocppcore.store import Store
-from services.transactions.domain.meter_hours import HOUR_MS, HOURS, hour_of, project_rolled_up
+from services.transactions.domain.meter_hours import HOUR_MS, HOURS, hour_of
 from services.transactions.meter_api import router
 from services.transactions.meter_plot import Line, plot
 from services.transactions.meter_series import SeriesReader
@@ -38,19 +39,26 @@ def reader(store: Store, kept_days: int = 30) -> SeriesReader:
 
 @pytest.fixture
 async def api() -> AsyncIterator[Served]:
+    """With the worker that makes figures of hours."""
+    readers: list[SeriesReader] = []
+
+    async def roll_up(event: MeterHourDue) -> EffectResult:
+        return await readers[0].roll_up(event)
+
     async def registered(station: str) -> Registered | None:
         return Registered(id="CS-1") if station == "cs-1" else None
 
     def routers(store: Store) -> Sequence[APIRouter]:
         desk = CommandDesk("transactions", store, registered, PSEUDONYMS, Seal(b"s" * 32, "x"))
-        return [router(reader(store), desk), signed_router(store, desk)]
+        readers.append(reader(store))
+        return [router(readers[0], desk), signed_router(store, desk)]
 
-    async with served(build(PSEUDONYMS), routers) as made:
+    async with served(build(PSEUDONYMS, roll_up=roll_up), routers) as made:
         yield made
 
 
-async def heard(api: Served, *frames: tuple[str, dict[str, Any]]) -> None:
-    """A station says these, and they are decided."""
+async def heard(api: Served, *frames: tuple[str, dict[str, Any]], ago_ms: int = 0) -> None:
+    """A station said these, and they are decided."""
     for n, (action, payload) in enumerate(frames):
         frame = Frame(
             station="cs-1",
@@ -60,7 +68,7 @@ async def heard(api: Served, *frames: tuple[str, dict[str, Any]]) -> None:
             epoch=1,
             n=n,
             subprotocol="ocpp2.0.1",
-            received_at=system_clock(),
+            received_at=system_clock() - ago_ms,
             frame=json.dumps([2, str(n), action, payload]).encode(),
             kind="call",
             message_id=str(n),
@@ -152,22 +160,24 @@ async def roll(api: Served, hour: int) -> RollUp:
 
 
 async def test_figures_of_an_hour_outlive_its_samples(api: Served) -> None:
-    begin = hour_of(system_clock()) - HOUR_MS
-    await heard(api, *(values(begin + n * 60_000, wh(100 + n)) for n in range(4)))
-    rolled = await roll(api, begin)
-    (series,) = rolled.series
-    assert (series.evse_id, series.count, series.energy, rolled.partial) == (1, 4, "3", False)
-    written = MeterHourRolledUp(at=0, station="cs-1", hour=begin, series=rolled.series)
-    for upsert in project_rolled_up(written, api.store):  # type: ignore[arg-type]
-        api.store.tables.rows[HOURS.name][HOURS.key_of(upsert.row)] = upsert.row
+    """All of it: the hour begins, its timer passes, the worker reads, and its figures are an event and a row."""
+    begin = hour_of(system_clock()) - 3 * HOUR_MS
+    samples = [values(begin + n * 60_000, wh(100 + n), {"value": n, "measurand": POWER}) for n in range(4)]
+    await heard(api, *samples, ago_ms=3 * HOUR_MS)
+    async with asyncio.timeout(10):
+        while not api.store.tables.rows[HOURS.name]:
+            await asyncio.sleep(0.01)
+    (told,) = [one for one in api.records("transactions.events") if "MeterHourRolledUp" in one.headers["ce_type"]]
+    assert json.loads(told.value)["series"][0]["count"] == 4
     for (topic, _), rows in api.store.tables.streams.items():
         if topic == "transactions.meter":
             rows.clear()
     span = {"from": to_rfc3339(begin), "to": to_rfc3339(begin + HOUR_MS)}
-    (day,) = (await asked(api, step=86_400, **span))["series"]
-    assert [(one["energy"], one["count"], one["first"], one["last"]) for one in day["steps"]] == [
+    energy, power = (await asked(api, step=86_400, **span))["series"]
+    assert [(one["energy"], one["count"], one["first"], one["last"]) for one in energy["steps"]] == [
         ("3", 4, "100", "103")
     ]
+    assert [(one["avg"], one["min"], one["max"]) for one in power["steps"]] == [("1.500", "0", "3")]
     assert (await asked(api, **span))["series"] == []
 
 

@@ -283,3 +283,14 @@ def test_a_reading_next_to_nothing_is_no_megabyte(world: World) -> None:
     read = handler.body(raw)
     assert first_and_last(registers(read.meter_values))[0].wh.strip("0.") == ""  # type: ignore[union-attr]
     assert len(first_and_last(registers(read.meter_values))[0].wh) < 100  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("absurd", [-5, 1e15, 9e16])
+def test_a_reading_that_cannot_be_counts_for_nothing(world: World, absurd: float) -> None:
+    send(world, "Started", 0, wh=absurd)
+    send(world, "Updated", 1, wh=1000)
+    send(world, "Updated", 2, wh=absurd)
+    send(world, "Ended", 3, wh=1500)
+    found = row(world)
+    assert (found["meter_start_wh"], found["meter_stop_wh"], found["energy_wh"]) == ("1000", "1500", "500")
+    assert found["meter_drops"] == 0

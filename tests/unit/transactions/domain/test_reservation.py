@@ -19,7 +19,14 @@ from ocppcore.contracts.device import (
 from ocppcore.contracts.reservations import CancelReservation, RepeatReservation, Reserve
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Outcome
-from services.transactions.domain.reservation import EXPIRY, RESERVATIONS, Reservation, Reservations, reference_of
+from services.transactions.domain.reservation import (
+    EXPIRY,
+    RESERVATIONS,
+    Reservation,
+    Reservations,
+    UnsentReservation,
+    reference_of,
+)
 from services.transactions.domain.reservation_conflicts import AHEAD_MAX_MS
 from services.transactions.service import parts
 from tests.support.given import NOW, World
@@ -240,6 +247,16 @@ def test_another_token_or_evse_does_not_use_it(world: World) -> None:
     assert state(world) == ("active", None)
 
 
+def test_a_connector_type_is_used_where_there_is_one(world: World) -> None:
+    active(world, connector_type="cCCS2")
+    elsewhere = event("Started", 0, token="ABC", trigger="Authorized", evse={"id": 2})
+    world.call("TransactionEvent", elsewhere)
+    assert state(world) == ("active", None)
+    there = event("Started", 0, transaction="T2", token="ABC", trigger="Authorized", evse={"id": 1})
+    world.call("TransactionEvent", there)
+    assert state(world) == ("used", "T2")
+
+
 def test_a_member_of_the_group_uses_it(world: World) -> None:
     group = Group(id_token="FLEET", type="Central")
     token(world, group=group)
@@ -310,6 +327,26 @@ def test_a_station_that_comes_back_is_told_again(world: World) -> None:
     world.connect(epoch=3)
     world.connect(epoch=4)
     assert [one["command_id"] for one in world.published("transactions.requests")] == ["again-5-0", "again-5-1"]
+
+
+def test_a_crash_between_the_call_and_its_answer_is_cleared_up_by_asking_again(world: World) -> None:
+    registered(world, automatic=Automatic(desired_state=True))
+    reserve(world, evse_id=1, again=1)
+    answered(world, status="unknown")
+    assert refused(world, evse_id=1, token=OTHER) == (409, "Occupied")
+    world.connect(epoch=2)
+    (due,) = world.published("transactions.requests")
+    world.ask(RepeatReservation.NAME, msgspec.convert(due, RepeatReservation), key="cs-1")
+    answered(world, what="repeat", epoch=2)
+    assert state(world) == ("active", None)
+
+
+def test_what_is_kept_to_ask_again_goes_with_the_reservation(world: World) -> None:
+    registered(world, automatic=Automatic(desired_state=True))
+    active(world, again=2)
+    assert world.state(UnsentReservation, "cs-1/5") is not None
+    world.call("TransactionEvent", event("Started", 0, token="ABC", trigger="Authorized", reservationId=5))
+    assert world.state(UnsentReservation, "cs-1/5") is None
 
 
 @pytest.mark.parametrize(("said", "then"), [("Occupied", "active"), ("Rejected", "active"), ("Faulted", "removed")])
