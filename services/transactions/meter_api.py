@@ -274,6 +274,7 @@ def _point(one: Said) -> PointShown:
 
 def _step(key: SeriesKey, at: int, of: Figures) -> StepShown:
     register = is_register(key)
+    energy = of.energy if register else of.sum if key.measurand.endswith(".Interval") else None
     return StepShown(
         at=to_rfc3339(at),
         count=of.count,
@@ -282,7 +283,7 @@ def _step(key: SeriesKey, at: int, of: Figures) -> StepShown:
         avg=_text(of.average.quantize(MILLI, context=EXACT)),
         first=_text(of.first),
         last=_text(of.last),
-        energy=_text(of.energy) if register else None,
+        energy=_text(energy) if energy is not None else None,
         drops=of.drops if register else None,
     )
 

@@ -22,7 +22,8 @@ class PointShown(BaseModel):
 
 class StepShown(BaseModel):
     """Figures of one step, which begins at `at`. Of registers also `energy`: what flowed since the last reading before
-    this step, and `drops`: how often the register fell (a meter replaced, or rolled over)."""
+    this step, and `drops`: how often the register fell (a meter replaced, or rolled over). Of energies of an interval
+    `energy` is their sum."""
 
     at: str
     count: int

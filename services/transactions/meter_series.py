@@ -17,11 +17,11 @@ from ocppcore.contracts.metering import MeterHourDue, RolledSeries, RollUp
 from ocppcore.contracts.transactions import MeterValuesReceived
 from ocppcore.errors import CsmsError
 from ocppcore.service import EffectResult
-from ocppcore.store import Store, Value
+from ocppcore.store import Store, Table, Value
 from ocppcore.topics import METER, normalise
 from services.transactions.domain.figures import Figures, SeriesKey, over
 from services.transactions.domain.measurands import Sample, samples
-from services.transactions.domain.meter_hours import ARRIVALS, HOUR_MS, HOURS, hour_of
+from services.transactions.domain.meter_hours import ARRIVALS, HOUR_MS, HOURS, ROLLED, hour_of
 from services.transactions.domain.transaction import TRANSACTIONS
 
 CLOCKS_MS: Final = 5_000
@@ -84,13 +84,13 @@ class SeriesReader:
         Raises TooMuch.
         """
         found: dict[SeriesKey, dict[int, Figures]] = defaultdict(dict)
-        done: set[int] = set()
         async for row in self._rolled(station, evse_id, since, until):
             key = SeriesKey(*(str(row[of]) for of in ("kind", "measurand", "phase", "location", "unit")))
             found[key][int(row["hour"] or 0)] = _figures(row)
-            done.add(int(row["hour"] or 0))
-        # Arrivals after the figures were made are few, and soon counted: they show when the hour is rolled up again.
-        for begin, end in _runs(hour for hour in await self._begun(station, since, until) if hour not in done):
+        # What came after the figures were made shows when the hour is rolled up again.
+        done = {hour for (hour,) in await self._all(ROLLED, ("hour",), station, since, until)}
+        begun = {hour for hour, _ in await self._all(ARRIVALS, ("hour", "arrived"), station, since, until)}
+        for begin, end in _runs(sorted(begun - done)):
             fresh = [one.sample for one in await self.said(station, begin, end) if one.evse_id == evse_id]
             for key, spans in over(fresh, HOUR_MS).items():
                 found[key].update(spans)
@@ -106,27 +106,26 @@ class SeriesReader:
         series = tuple(rolled for evse in sorted(by_evse) for rolled in _roll(evse, by_evse[evse]))
         return EffectResult(RollUp.NAME, RollUp(hour=event.hour, series=series, partial=partial))
 
-    async def _begun(self, station: str, since: int, until: int) -> list[int]:
-        return sorted({hour for hour, _ in await self._pairs(station, since, until)})
-
     async def _arrived(self, station: str, since: int, until: int) -> list[int]:
-        return sorted({arrived for _, arrived in await self._pairs(station, since, until)})
+        """The hours of our clock in which samples came of hours that begin in [since, until), sorted."""
+        rows = await self._all(ARRIVALS, ("hour", "arrived"), station, since, until)
+        return sorted({arrived for _, arrived in rows})
 
-    async def _pairs(self, station: str, since: int, until: int) -> list[tuple[int, int]]:
-        """(hour, hour of our clock in which samples of it came), of hours that begin in [since, until)."""
-        found: list[tuple[int, int]] = []
-        after: tuple[Value, ...] = (since - 1, "", 0)
+    async def _all(
+        self, table: Table, columns: tuple[str, ...], station: str, since: int, until: int
+    ) -> list[tuple[int, ...]]:
+        """The rows of a station's hours that begin in [since, until); `columns` are the key but for the station."""
+        found: list[tuple[int, ...]] = []
+        after: tuple[Value, ...] = (since - 1, "", *(0 for _ in columns[1:]))
         while len(found) < ROWS_MAX:
-            rows = await self.store.select(ARRIVALS, {"station": station}, after=after, order=("hour",), limit=PAGE)
+            rows = await self.store.select(table, {"station": station}, after=after, order=("hour",), limit=HOURS_PAGE)
             for row in rows:
-                hour, arrived = int(row["hour"] or 0), int(row["arrived"] or 0)
-                if hour >= until:
+                if int(row["hour"] or 0) >= until:
                     return found
-                found.append((hour, arrived))
-            if len(rows) < PAGE:
+                found.append(tuple(int(row[of] or 0) for of in columns))
+            if len(rows) < HOURS_PAGE:
                 return found
-            hour, arrived = found[-1]
-            after = (hour, station, arrived)
+            after = (found[-1][0], station, *found[-1][1:])
         raise TooMuch(f"more than {ROWS_MAX} hours")
 
     async def _messages(self, station: str, arrived: Sequence[int]) -> AsyncIterator[MeterValuesReceived]:

@@ -42,8 +42,8 @@ def part(roll_up: Roll | None = None) -> Part:
         ),
         timers=(TimerHandler(meter_hours.ROLL_UP, meter_hours.due),),
         folds=(
-            Fold(MeterHourBegun, meter_hours.begun_needs, meter_hours.evolve_begun, meter_hours.project_begun),
-            Fold(MeterHourDue, evolve=meter_hours.evolve_due),
+            Fold(MeterHourBegun, meter_hours.event_needs, meter_hours.evolve_begun, meter_hours.project_begun),
+            Fold(MeterHourDue, meter_hours.event_needs, meter_hours.evolve_due),
             Fold(MeterHourRolledUp, project=meter_hours.project_rolled_up),
             Fold(TransactionMetered, meter_gaps.event_needs, meter_gaps.evolve_metered),
             Fold(MeterGapFound, meter_gaps.event_needs, meter_gaps.evolve_gap, meter_gaps.project_gap),
@@ -59,6 +59,13 @@ def part(roll_up: Roll | None = None) -> Part:
             Fold(SignedValueJudged, project=signed_values.project_judged),
         ),
         aggregates=(meter_hours.MeterClock, meter_gaps.StationMeter, signed_values.MeterKeys),
-        tables=(meter_hours.ARRIVALS, meter_hours.HOURS, meter_gaps.GAPS, signed_values.KEYS, signed_values.SIGNED),
+        tables=(
+            meter_hours.ARRIVALS,
+            meter_hours.ROLLED,
+            meter_hours.HOURS,
+            meter_gaps.GAPS,
+            signed_values.KEYS,
+            signed_values.SIGNED,
+        ),
         effects=effects,
     )

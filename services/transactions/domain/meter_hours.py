@@ -57,8 +57,13 @@ HOURS = Table(
 """The figures of an hour, one row a series, in base units. Days are made of these when they are read."""
 
 
+ROLLED = Table("meter_rolled", {"station": "text", "hour": "bigint", "at": "bigint"}, ("station", "hour"))
+"""Hours that have figures: an EVSE without a row in one of these had no samples then."""
+
+
 class MeterClock(Aggregate, frozen=True, kw_only=True):
-    """The hour of our clock in which samples came last, and the hours that these were of; id = station."""
+    """The hour of our clock in which samples came last, and the hours that these were of and that wait for their
+    figures; id = station."""
 
     KIND: ClassVar[str] = "MeterClock"
     arrived: int
@@ -87,7 +92,7 @@ def begun(times: Iterable[int], view: View, context: Context) -> Sequence[Event]
     return [MeterHourBegun(at=now, station=context.station, hour=hour, arrived=arrived) for hour in fresh]
 
 
-def begun_needs(event: MeterHourBegun) -> tuple[Need, ...]:
+def event_needs(event: MeterHourBegun | MeterHourDue) -> tuple[Need, ...]:
     return clock_needs(event.station)
 
 
@@ -110,18 +115,24 @@ def due(subject: str, view: View, context: Context) -> Outcome:
     return Outcome((MeterHourDue(at=context.now, station=station, hour=int(hour)),))
 
 
-def evolve_due(event: MeterHourDue, view: View) -> Iterable[Timer]:
+def evolve_due(event: MeterHourDue, view: View) -> Iterable[Put | Timer]:
+    """A sample that comes from here on begins the hour again."""
     yield Timer(ROLL_UP, f"{event.station}/{event.hour}", None)
+    clock = view.get(MeterClock, event.station)
+    if clock is not None and event.hour in clock.hours:
+        hours = tuple(hour for hour in clock.hours if hour != event.hour)
+        yield Put(event.station, MeterClock(arrived=clock.arrived, hours=hours))
 
 
 def rolled_up(body: RollUp, view: View, context: Context) -> Outcome:
     """Figures of samples of which some are gone would say less than those there are."""
-    if body.partial or not body.series:
+    if body.partial:
         return NOTHING
     return Outcome((MeterHourRolledUp(at=context.now, station=context.station, hour=body.hour, series=body.series),))
 
 
 def project_rolled_up(event: MeterHourRolledUp, view: View) -> Iterable[Upsert]:
+    yield Upsert(ROLLED, (event.station, event.hour, event.at))
     for one in event.series:
         yield Upsert(
             HOURS,

@@ -159,16 +159,21 @@ async def roll(api: Served, hour: int) -> RollUp:
     return found.body
 
 
+def rolled(api: Served) -> list[dict[str, Any]]:
+    """The newest figures on the stream of events."""
+    told = [one for one in api.records("transactions.events") if "MeterHourRolledUp" in one.headers["ce_type"]]
+    found: list[dict[str, Any]] = json.loads(told[-1].value)["series"] if told else []
+    return found
+
+
 async def test_figures_of_an_hour_outlive_its_samples(api: Served) -> None:
     """All of it: the hour begins, its timer passes, the worker reads, and its figures are an event and a row."""
     begin = hour_of(system_clock()) - 3 * HOUR_MS
     samples = [values(begin + n * 60_000, wh(100 + n), {"value": n, "measurand": POWER}) for n in range(4)]
     await heard(api, *samples, ago_ms=3 * HOUR_MS)
     async with asyncio.timeout(10):
-        while not api.store.tables.rows[HOURS.name]:
+        while [series["count"] for series in rolled(api)] != [4, 4]:
             await asyncio.sleep(0.01)
-    (told,) = [one for one in api.records("transactions.events") if "MeterHourRolledUp" in one.headers["ce_type"]]
-    assert json.loads(told.value)["series"][0]["count"] == 4
     for (topic, _), rows in api.store.tables.streams.items():
         if topic == "transactions.meter":
             rows.clear()
@@ -179,6 +184,36 @@ async def test_figures_of_an_hour_outlive_its_samples(api: Served) -> None:
     ]
     assert [(one["avg"], one["min"], one["max"]) for one in power["steps"]] == [("1.500", "0", "3")]
     assert (await asked(api, **span))["series"] == []
+
+
+async def test_an_evse_without_samples_in_an_hour_with_figures_is_not_looked_for_again(api: Served) -> None:
+    begin = hour_of(system_clock()) - 3 * HOUR_MS
+    await heard(api, values(begin, wh(100)), ago_ms=3 * HOUR_MS)
+    async with asyncio.timeout(10):
+        while not api.store.tables.rows[HOURS.name]:
+            await asyncio.sleep(0.01)
+    read: list[str] = []
+
+    class Watched(type(api.store)):  # type: ignore[misc]
+        async def stream_of(self, topic: str, *more: Any) -> Any:
+            read.append(topic)
+            return await super().stream_of(topic, *more)
+
+    watched = reader(Watched(api.store.tables))
+    assert await watched.hours("cs-1", 2, begin, begin + HOUR_MS) == {}
+    assert len(await watched.hours("cs-1", 1, begin, begin + HOUR_MS)) == 1
+    assert read == []
+    await watched.said("cs-1", begin, begin + HOUR_MS)
+    assert read == ["transactions.meter"]
+
+
+async def test_energies_of_intervals_are_summed(api: Served) -> None:
+    begin = hour_of(system_clock()) - HOUR_MS
+    interval = "Energy.Active.Import.Interval"
+    await heard(api, *(values(begin + n, {"value": 5, "measurand": interval}) for n in range(3)))
+    span = {"from": to_rfc3339(begin), "to": to_rfc3339(begin + 1000)}
+    (series,) = (await asked(api, step=60, **span))["series"]
+    assert [(one["energy"], one["drops"]) for one in series["steps"]] == [("15", None)]
 
 
 async def test_figures_without_the_older_samples_are_partial(api: Served) -> None:

@@ -26,7 +26,7 @@ from tests.support.served import PARTITIONS, Served, put_state, served
 PSEUDONYMS = Pseudonyms(b"pseudonym key")
 SEAL = Seal(b"s" * 32, "outbound frames")
 SLOT = 1
-TOKEN = {"idToken": "ABC", "type": "ISO14443"}
+TOKEN = {"idToken": "04SECRET99", "type": "ISO14443"}
 EVSES = (EvseSpec(id=1, connectors=(ConnectorSpec(id=1, type="cCCS2"),)),)
 
 
@@ -49,7 +49,7 @@ async def api() -> AsyncIterator[Served]:
         state = StationState(id="CS-1", security_profile=1, credential=None, registration="Accepted", evses=EVSES)
         await put_state(made.log, topics.STATIONS, "cs-1", state)
         token = TokenState(type="ISO14443", status="Accepted")
-        await put_state(made.log, topics.TOKENS, PSEUDONYMS.of("ISO14443", "ABC"), token)
+        await put_state(made.log, topics.TOKENS, PSEUDONYMS.of("ISO14443", "04SECRET99"), token)
         there = ConnectionChange(
             identity="CS-1", slot=SLOT, claim=0, connected=True, subprotocol="ocpp2.0.1", at=system_clock()
         )
@@ -114,7 +114,8 @@ async def test_a_reservation_is_made_shown_listed_and_given_up(api: Served) -> N
     assert reserve == "ReserveNow"
     assert (payload["idToken"], payload["evseId"], payload["id"] > 0) == (TOKEN, 1, True)
     assert cancel == ("CancelReservation", {"reservationId": payload["id"]})
-    assert "ABC" not in json.dumps(shown)
+    assert "04SECRET99" not in json.dumps(shown)
+    assert "04SECRET99" not in api.everything()
 
 
 async def test_what_the_station_said_is_told(api: Served) -> None:

@@ -65,6 +65,15 @@ def test_figures_are_wanted_when_the_hour_is_over(world: World) -> None:
     assert world.timers == {}
 
 
+def test_what_comes_once_figures_were_wanted_begins_the_hour_again(world: World) -> None:
+    world.call("MeterValues", meter_values(NOW - HOUR_MS))
+    world.wait(20 * 60_000)
+    world.tick(ROLL_UP, f"cs-1/{HOUR - HOUR_MS}")
+    world.call("MeterValues", meter_values(NOW - HOUR_MS + 1))
+    assert begun(world) == [(HOUR - HOUR_MS, HOUR)] * 2
+    assert (ROLL_UP, f"cs-1/{HOUR - HOUR_MS}") in world.timers
+
+
 def test_figures_that_come_again_replace_those_before(world: World) -> None:
     series = RolledSeries(
         evse_id=1, kind="sampled", measurand="Voltage", unit="V", count=2, min="229", max="231", sum="460",
