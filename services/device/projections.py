@@ -9,6 +9,7 @@ from ocppcore.contracts.device import (
     ConnectorState,
     ConnectorStatusChanged,
     ReportReceived,
+    StationBooted,
     StationChanged,
     StationEvent,
     StationRegistered,
@@ -16,7 +17,8 @@ from ocppcore.contracts.device import (
     StationState,
     connector_key,
 )
-from ocppcore.envelope import state_record
+from ocppcore.contracts.local_lists import StationBoot
+from ocppcore.envelope import Request, request_record, state_record
 from ocppcore.log import NewRecord
 from ocppcore.service import Follow, View
 from ocppcore.store import Delete, Table, Upsert
@@ -167,6 +169,13 @@ def derive_status(event: ConnectorStatusChanged, follow: Follow) -> Iterable[New
 def _connector(event: StationEvent, key: str, state: ConnectorState, follow: Follow) -> NewRecord:
     value = msgspec.to_builtins(state)
     return state_record(CONNECTORS_TOPIC, key, value, "/device", follow.id, event.at, follow.partitions)
+
+
+def derive_booted(event: StationBooted, follow: Follow) -> Iterable[NewRecord]:
+    """Auth looks after the station's Local Authorization List."""
+    if event.local_list:
+        told = Request(follow.id, StationBoot.NAME, event.subject(), b"{}", event.at, "/device", "", "", "")
+        yield request_record(told, "auth", follow.partitions)
 
 
 def _record(event: StationEvent, state: StationState, follow: Follow) -> NewRecord:

@@ -114,7 +114,13 @@ PARTS: Final = (
                 projections.derive_removed,
                 project_first=True,
             ),
-            Fold(contract.StationBooted, _of_event, station.evolve_booted, projections.project_station),
+            Fold(
+                contract.StationBooted,
+                _of_event,
+                station.evolve_booted,
+                projections.project_station,
+                projections.derive_booted,
+            ),
             Fold(contract.StationConnected, _of_event, station.evolve_connected, projections.project_station),
             Fold(contract.StationDisconnected, _of_event, station.evolve_disconnected, projections.project_station),
             Fold(

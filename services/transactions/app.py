@@ -4,6 +4,7 @@ from ocppcore.host import Environment, Hosted, host
 from services.transactions import meter_api, reservations_api, service, signed_api
 from services.transactions.api import router
 from services.transactions.meter_series import SeriesReader
+from services.transactions.tariffs_api import router as tariffs_router
 
 
 def build(env: Environment, master_pass_group: str) -> Hosted:
@@ -18,5 +19,6 @@ def build(env: Environment, master_pass_group: str) -> Hosted:
             reservations_api.router(store, desk, env.pseudonyms),
             meter_api.router(reader, desk),
             signed_api.router(store, desk),
+            tariffs_router(store, env.pseudonyms),
         ],
     )

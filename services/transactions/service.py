@@ -2,6 +2,7 @@
 
 from ocppcore import standard, topics
 from ocppcore.commands import ENDED, Ended, ask_needs
+from ocppcore.contracts import tariffs as contract
 from ocppcore.contracts.transactions import (
     REMOTE_START,
     REMOTE_STOP,
@@ -21,7 +22,7 @@ from ocppcore.service import Context, Fold, Need, Outcome, Part, RequestHandler,
 from services.transactions import metering_part, reservation_part
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
-from services.transactions.domain import remote, reservation, transaction
+from services.transactions.domain import cost, remote, reservation, tariff, transaction
 
 
 def _ended_needs(body: Ended, station: str) -> tuple[Need, ...]:
@@ -40,21 +41,26 @@ def _ended(body: Ended, view: View, context: Context) -> Outcome:
 def parts(
     pseudonyms: Pseudonyms, master_pass_group: str = "", roll_up: metering_part.Roll | None = None
 ) -> tuple[Part, ...]:
-    """Transactions, remote starts and stops, reservations, meter values over time."""
+    """Transactions, remote starts and stops, reservations, meter values over time, tariffs."""
     transactions = Part(
         actions=routes(TransactionEvents(pseudonyms, master_pass_group)),
         folds=(
             *(
-                Fold(kind, transaction.needs, transaction.evolve, transaction.project)
+                Fold(
+                    kind,
+                    lambda event: (*transaction.needs(event), *cost.event_needs(event)),
+                    lambda event, view: (*transaction.evolve(event, view), *cost.evolve(event, view)),
+                    transaction.project,
+                )
                 for kind in (TransactionStarted, TransactionUpdated, TransactionEnded)
             ),
             Fold(TransactionConflict, transaction.needs, transaction.evolve_conflict, transaction.project),
             Fold(MeterValuesReceived),
             Fold(ReservationStatusReported),
         ),
-        aggregates=(transaction.Transaction, transaction.SeqPage),
+        aggregates=(transaction.Transaction, transaction.SeqPage, cost.Agreement),
         tables=(transaction.TRANSACTIONS,),
-        copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS),
+        copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS, topics.TARIFFS),
     )
     remotes = Part(
         requests=(
@@ -80,7 +86,38 @@ def parts(
         aggregates=(remote.Remote,),
         tables=(remote.REMOTE,),
     )
-    return transactions, remotes, reservation_part.part(master_pass_group), metering_part.part(roll_up)
+    tariffs = Part(
+        requests=(
+            RequestHandler(contract.PutTariff.NAME, contract.PutTariff, tariff.put, lambda _, key: tariff.needs(key)),
+            RequestHandler(
+                contract.AssignTariff.NAME,
+                contract.AssignTariff,
+                tariff.assign,
+                lambda _, key: tariff.needs(key),
+                tariff.assign_lookups,
+            ),
+            RequestHandler(
+                contract.RemoveTariff.NAME, contract.RemoveTariff, tariff.remove, lambda _, key: tariff.needs(key)
+            ),
+        ),
+        folds=(
+            Fold(
+                contract.TariffVersionPut, tariff.event_needs, tariff.evolve_put, tariff.project_put, tariff.derive
+            ),
+            Fold(
+                contract.TariffAssigned, tariff.event_needs, tariff.evolve_assigned, tariff.project_assigned,
+                tariff.derive,
+            ),
+            Fold(
+                contract.TariffRemoved, tariff.event_needs, tariff.evolve_removed, tariff.project_removed,
+                tariff.derive_removed,
+            ),
+        ),
+        aggregates=(tariff.TariffKept,),
+        tables=(tariff.TARIFFS_TABLE, tariff.VERSIONS_TABLE),
+        copies=(topics.TARIFFS, topics.STATIONS),
+    )  # fmt: skip
+    return transactions, remotes, tariffs, reservation_part.part(master_pass_group), metering_part.part(roll_up)
 
 
 def build(pseudonyms: Pseudonyms, master_pass_group: str = "", roll_up: metering_part.Roll | None = None) -> Service:

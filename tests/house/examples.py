@@ -98,6 +98,8 @@ AFTER = {
     "MeterKeyRemoved": ["MeterKeyRegistered"],
     "ReservationMoved": ["ReservationAsked"],
     "ReservationRepeatDue": ["ReservationAsked"],
+    "TariffAssigned": ["TariffVersionPut"],
+    "TariffRemoved": ["TariffVersionPut"],
     "CommandQueued": ["CommandAsked"],
     "CommandSending": ["CommandAsked", "CommandQueued"],
     "CommandWaiting": ["CommandAsked", "CommandQueued"],
@@ -155,6 +157,8 @@ def _value(type_: inspect.Type) -> Any:
             return "c2VhbGVk"
         case inspect.StrType():
             return "x"
+        case inspect.DecimalType():
+            return "2.50"
         case _:
             raise TypeError(f"no example for {type_}")
 

@@ -48,7 +48,7 @@ def test_each_topic_is_one_row() -> None:
 def test_what_is_a_state_is_compacted_and_what_is_compacted_is_never_dropped() -> None:
     states = {
         "ocpp.connections", "ocpp.gateways", "csms.keys", "device.stations", "auth.tokens", "auth.apikeys",
-        "auth.authorities", "csms.copies", "device.connectors",
+        "auth.authorities", "csms.copies", "device.connectors", "transactions.tariffs",
     }  # fmt: skip
     assert states == topics.COMPACTED
     assert [topic.name for topic in topics.TABLE if topic.compacted and topic.retention_days is not None] == []

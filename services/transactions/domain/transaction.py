@@ -13,6 +13,7 @@ from typing import ClassVar
 import msgspec
 
 from ocppcore.contracts.transactions import (
+    Cost,
     Register,
     TransactionConflict,
     TransactionEnded,
@@ -22,7 +23,8 @@ from ocppcore.contracts.transactions import (
 from ocppcore.service import Aggregate, Need, Put, View
 from ocppcore.store import Table, Upsert
 from ocppcore.topics import normalise
-from services.transactions.domain import energy
+from services.transactions.domain import course, energy
+from services.transactions.domain.course import Piece
 
 PAGE = 64
 CONFLICTS_KNOWN_MAX = 8
@@ -60,6 +62,8 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     `gaps_exact` False: there were more than RANGES_MAX ranges at once. From then on `seen` may hold, at its end,
     numbers that did not come, and `pieces` are given up: the energy is what the first and last register show, or any
     one event. All else is the same in any order of arrival.
+
+    `course`: what it contributes to its cost (`course.py`), `cost`: as the event that came last found it.
     """
 
     KIND: ClassVar[str] = "Transaction"
@@ -87,6 +91,8 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     span_drops: int = 0
     offline: bool = False
     conflicts: int = 0
+    course: tuple[Piece, ...] = ()
+    cost: Cost | None = None
 
     @property
     def state(self) -> str:
@@ -145,12 +151,14 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
 class SeqPage(Aggregate, frozen=True, kw_only=True):
     """Digests of up to 64 events of a transaction, by seqNo: tells repeats from conflicts without growing for ever.
 
-    `conflicts`: of the other contents that came under a seqNo, so that a repeated one is a repeat too.
+    `conflicts`: of the other contents that came under a seqNo, so that a repeated one is a repeat too. `costs`: the
+    totalCost that the answer said, for a repeat to be answered alike.
     """
 
     KIND: ClassVar[str] = "SeqPage"
     digests: dict[int, str]
     conflicts: dict[int, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    costs: dict[int, Decimal] = msgspec.field(default_factory=dict)
 
 
 TRANSACTIONS = Table(
@@ -181,6 +189,9 @@ TRANSACTIONS = Table(
         "conflicts": "bigint",
         "offline": "boolean",
         "time_spent_charging_s": "bigint",
+        "currency": "text",
+        "cost_excl_vat": "numeric",
+        "cost_incl_vat": "numeric",
         "heard_at": "bigint",
         "changed_at": "bigint",
     },
@@ -248,24 +259,52 @@ def evolve(event: TransactionEvent, view: View) -> Iterable[Put]:
     """One more event of a transaction. Commutative: what wins is decided by seqNo alone."""
     key = transaction_key(event.station, event.transaction_id)
     before = view.get(Transaction, key)
-    if before is None:
-        before = Transaction(
-            station=event.station,
-            transaction_id=event.transaction_id,
-            heard_at=event.at,
-            identity=event.identity or event.station,
-        )
-    yield Put(key, _merge(before, event))
+    yield Put(key, _merged.taken(before, event) or merge(before or begin(event), event))
     page = page_key(event.station, event.transaction_id, event.seq_no)
-    known = view.get(SeqPage, page)
-    if known is None:
-        yield Put(page, SeqPage(digests={event.seq_no: event.digest}))
-    else:
-        digests = {**known.digests, event.seq_no: event.digest}
-        yield Put(page, SeqPage(digests=digests, conflicts=known.conflicts))
+    known = view.get(SeqPage, page) or SeqPage(digests={})
+    digests, costs = {**known.digests, event.seq_no: event.digest}, known.costs
+    if event.cost_told and event.cost is not None:
+        costs = {**costs, event.seq_no: event.cost.incl_vat}
+    yield Put(page, SeqPage(digests=digests, conflicts=known.conflicts, costs=costs))
 
 
-def _merge(before: Transaction, event: TransactionEvent) -> Transaction:
+def known_cost(view: View, station: str, transaction_id: str, seq_no: int) -> Decimal | None:
+    """The totalCost that the answer to this event said, None if none."""
+    page = view.get(SeqPage, page_key(station, transaction_id, seq_no))
+    return page.costs.get(seq_no) if page else None
+
+
+def begin(event: TransactionEvent) -> Transaction:
+    """A transaction before its first event."""
+    return Transaction(
+        station=event.station,
+        transaction_id=event.transaction_id,
+        heard_at=event.at,
+        identity=event.identity or event.station,
+    )
+
+
+class _Merged:
+    """The event that was just decided, merged: deciding its cost has to, and folding it need not do it again."""
+
+    def __init__(self) -> None:
+        self._held: tuple[Transaction | None, TransactionEvent, Transaction] | None = None
+
+    def note(self, before: Transaction | None, event: TransactionEvent, after: Transaction) -> None:
+        self._held = (before, event, after)
+
+    def taken(self, before: Transaction | None, event: TransactionEvent) -> Transaction | None:
+        held, self._held = self._held, None
+        return held[2] if held is not None and held[0] is before and held[1] is event else None
+
+
+_merged = _Merged()
+note_merged = _merged.note
+"""What `merge` gave for these very objects; a fold of any others merges itself."""
+
+
+def merge(before: Transaction, event: TransactionEvent) -> Transaction:
+    """With one more event."""
     seq = event.seq_no
     started, ended, reason = before.started, before.ended, before.stopped_reason
     if isinstance(event, TransactionStarted) and (started is None or seq < started[0]):
@@ -312,6 +351,8 @@ def _merge(before: Transaction, event: TransactionEvent) -> Transaction:
         span_wh=energy.largest(before.span_wh, said.energy) if said else before.span_wh,
         span_drops=max(before.span_drops, said.drops) if said else before.span_drops,
         offline=before.offline or event.offline,
+        course=course.add(before.course, seen, event) if gaps_exact else course.forget(before.course, event),
+        cost=event.cost or before.cost,
     )
 
 
@@ -349,7 +390,7 @@ def evolve_conflict(event: TransactionConflict, view: View) -> Iterable[Put]:
     others = known.conflicts.get(event.seq_no, ())
     if event.digest not in others and len(others) < CONFLICTS_KNOWN_MAX:
         conflicts = {**known.conflicts, event.seq_no: (*others, event.digest)}
-        yield Put(page, SeqPage(digests=known.digests, conflicts=conflicts))
+        yield Put(page, msgspec.structs.replace(known, conflicts=conflicts))
 
 
 def _listed(ranges: Sequence[tuple[int, int]]) -> str:
@@ -388,6 +429,9 @@ def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterab
         held.conflicts,
         held.offline,
         held.time_spent_charging_s[1] if held.time_spent_charging_s else None,
+        held.cost.currency if held.cost else None,
+        str(held.cost.excl_vat) if held.cost else None,
+        str(held.cost.incl_vat) if held.cost else None,
         held.heard_at,
         event.at,
     )
