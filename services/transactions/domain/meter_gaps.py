@@ -127,6 +127,8 @@ def _placed(known: Iterable[Metered], mine: Metered) -> list[Metered]:
 def _gap(before: Metered, after: Metered, evse: int, meter: StationMeter, context: Context) -> Iterable[Event]:
     if before.last_at > after.first_at:
         return  # the station's clock was set back: nobody knows what came first
+    if Decimal(before.first) == 0 == Decimal(after.first):
+        return  # a register that begins anew with each transaction, against J02.FR.17, tells nothing
     missing = EXACT.subtract(Decimal(after.first), Decimal(before.last))
     if missing == Decimal(meter.noticed.get(normalise(after.transaction_id), "0")):
         return

@@ -62,6 +62,12 @@ def test_a_meter_that_was_replaced_between_shows(world: World) -> None:
 
 
 @pytest.mark.requirement("J02.FR.17")
+def test_a_register_that_is_based_anew_each_time_tells_nothing(world: World) -> None:
+    heard(world, started("T1", 0, 0), ended("T1", 500, 5), started("T2", 0, 10), ended("T2", 70, 12))
+    assert gaps(world) == []
+
+
+@pytest.mark.requirement("J02.FR.17")
 def test_evses_have_meters_of_their_own(world: World) -> None:
     heard(world, started("T1", 1000, 0), ended("T1", 1500, 5), started("T2", 9000, 10, evse=2))
     assert gaps(world) == []
