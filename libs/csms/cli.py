@@ -16,12 +16,14 @@ from csms import houses
 from csms.garbage import collect_garbage_seldom
 from csms.running import Addresses, running
 from csms.runtime import check_port, database_at, database_elsewhere, open_process, read_settings, stop_on_signals
+from csms.tools import acls as acls_tool
 from csms.tools import frames as frames_tool
 from csms.tools import parked as parked_tool
 from csms.tools.access import Access, access
 from csms.tools.rebuilding import run_rebuild, run_recover
 from csms.up import up as run_up
 from ocppcore.errors import OperatorError, Unavailable
+from ocppcore.kafka.acls import acls as kafka_acls
 from ocppcore.settings import BaseServiceSettings, admin_key, read
 from services.gateway.settings import Settings as GatewaySettings
 from simulator import command as simulator
@@ -39,6 +41,7 @@ console = Console()
 errors = Console(stderr=True)
 T = TypeVar("T")
 ServiceName = StrEnum("ServiceName", {name: name for name in houses.HOSTS})  # type: ignore[misc]
+AclFormat = StrEnum("AclFormat", {name: name for name in ("kafka-acls", "json")})  # type: ignore[misc]
 
 EXPECTED = (OperatorError, Unavailable)
 
@@ -122,7 +125,7 @@ def simulate(
     stations: Annotated[int, typer.Option(min=1, help="How many stations")] = 10,
     url: Annotated[str | None, typer.Option(help="Where they connect; without: the system on this machine")] = None,
     seed: Annotated[int, typer.Option(help="Repeats a run")] = 0,
-    faults: Annotated[str, typer.Option(help="offline,duplicates,reconnect-storm")] = "",
+    faults: Annotated[str, typer.Option(help="offline,duplicates,reconnect-storm,power-cuts")] = "",
     password: Annotated[str | None, typer.Option(help="Of all stations; without: those made at registration")] = None,
     duration: Annotated[float | None, typer.Option(help="Seconds; without: until Ctrl-C")] = None,
     speed: Annotated[float, typer.Option(help="How much faster than life drivers and batteries are")] = 60.0,
@@ -213,6 +216,26 @@ def where() -> None:
         else:
             console.print(Text(f"PostgreSQL  {database_elsewhere(settings) or place / 'postgres'}"), soft_wrap=True)
         console.print(Text(f"running     {here.api if here else 'no'}"), soft_wrap=True)
+
+    _run(show)
+
+
+@app.command()
+def acls(
+    principal_prefix: Annotated[str, typer.Option(help="Before the service's name: csms-gateway")] = "csms-",
+    format_: Annotated[AclFormat, typer.Option("--format", help="Commands to run, or data")] = AclFormat["kafka-acls"],
+    apply: Annotated[bool, typer.Option("--apply", help="Grant them, as the user that KAFKA_SASL_... names")] = False,
+) -> None:
+    """The rights that each service's user needs on Kafka, from the table of topics. Only shown, unless --apply."""
+
+    async def show(settings: BaseServiceSettings) -> None:
+        found = kafka_acls(settings.namespace, principal_prefix)
+        if apply:
+            typer.echo(await acls_tool.apply(found, settings))
+            return
+        as_json = format_ is AclFormat["json"]
+        shown = acls_tool.as_json(found) if as_json else acls_tool.as_commands(found, settings.kafka_bootstrap_servers)
+        typer.echo(shown)
 
     _run(show)
 

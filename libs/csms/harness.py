@@ -216,12 +216,15 @@ class System:
         finally:
             await store.close()
 
-    async def csms(self, *arguments: str, seconds: float = 60.0) -> Ran:
-        """Run a `csms` command beside the system, to its end."""
+    async def csms(self, *arguments: str, seconds: float = 60.0, beside: str = "") -> Ran:
+        """Run a `csms` command beside the system, to its end; `beside`: in the environment of this service's process,
+        where it has one of its own."""
+        program = self.programs.get(beside)
+        environment = program.environment if program else self.environment
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "csms.cli", *arguments,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            env={**self.environment, "COLUMNS": "200"}, cwd=self.directory,
+            env={**environment, "COLUMNS": "200"}, cwd=self.directory,
         )  # fmt: skip
         try:
             output, _ = await asyncio.wait_for(process.communicate(), seconds)
@@ -271,9 +274,18 @@ def embedded(directory: Path, *, prefix: tuple[str, ...] = (), **settings: str) 
 
 
 def on_kafka(
-    directory: Path, bootstrap: str, dsn: str, *, replicas: Mapping[str, int] | None = None, **settings: str
+    directory: Path,
+    bootstrap: str,
+    dsn: str,
+    *,
+    replicas: Mapping[str, int] | None = None,
+    own: Mapping[str, Mapping[str, str]] | None = None,
+    **settings: str,
 ) -> System:
-    """Each service in a process of its own, or in several: `replicas` by service. The second one is `NAME-2`."""
+    """Each service in a process of its own, or in several: `replicas` by service. The second one is `NAME-2`.
+
+    `own`: settings of one service alone, by service.
+    """
     environment = _environment(directory, **settings) | {
         "CSMS_LOG": "kafka", "KAFKA_BOOTSTRAP_SERVERS": bootstrap, "DATABASE_URL": dsn,
         "CSMS_PSEUDONYM_KEY": secrets.token_urlsafe(32), "CSMS_PASSWORD_KEY": secrets.token_urlsafe(32),
@@ -286,13 +298,13 @@ def on_kafka(
         for number in range((replicas or {}).get(service, 1)):
             name = service if number == 0 else f"{service}-{number + 1}"
             http, ocpp, tls = free_ports(3)
-            own = {"CSMS_HTTP_PORT": str(http)}
+            at = {"CSMS_HTTP_PORT": str(http), **(own or {}).get(service, {})}
             if service == GATEWAY:
-                own |= {"CSMS_OCPP_PORT": str(ocpp), "CSMS_OCPP_TLS_PORT": str(tls)}
+                at |= {"CSMS_OCPP_PORT": str(ocpp), "CSMS_OCPP_TLS_PORT": str(tls)}
                 gateways.append(f"ws://{HOST}:{ocpp}/ocpp")
                 if "CSMS_OCPP_TLS_CERTS" in settings:
                     secured.append(f"wss://{HOST}:{tls}/ocpp")
-            programs[name] = Program(name, (service,), environment | own, directory / f"{name}.log", http)
+            programs[name] = Program(name, (service,), environment | at, directory / f"{name}.log", http)
             addresses.setdefault(service, f"http://{HOST}:{http}")
     return System(directory, environment["CSMS_ADMIN_KEY"], environment, programs, addresses, gateways, secured)
 

@@ -22,15 +22,17 @@ import subprocess
 import sys
 import tempfile
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from aiokafka.client import AIOKafkaClient  # type: ignore[import-untyped]
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 
+from csms.kafka_guard import ADMIN, LISTENERS, Guard
 from csms.kafka_jars import BrokerUnavailable, fetch_jars, find_java
+from ocppcore.kafka.security import PLAINTEXT, Security
 
 IMAGE = "confluentinc/cp-kafka:7.6.0"
 """The image that testcontainers itself is tested with (Kafka 3.6): it runs scripts inside it."""
@@ -46,6 +48,7 @@ class BrokerFailed(Exception):
 
 class _Runner(Protocol):
     bootstrap: str
+    security: Security
 
     async def start(self) -> None: ...
 
@@ -61,25 +64,33 @@ class _Runner(Protocol):
 
 
 class KafkaBroker:
-    """A running broker. `bootstrap` is `host:port` and stays the same over `kill` and `restart`."""
+    """A running broker. `bootstrap` is `host:port` and stays the same over `kill` and `restart`.
+
+    `secured`: of a guarded one, the address for each protocol (`SASL_PLAINTEXT`, `SASL_SSL`, `SSL`).
+    """
 
     def __init__(self, bootstrap: str, runner: _Runner | None) -> None:
         self.bootstrap = bootstrap
         self._runner = runner
+        self.secured: Mapping[str, str] = runner.secured if isinstance(runner, _Jars) else {}
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, *, own: bool = False, heap_mb: int = 512) -> AsyncIterator["KafkaBroker"]:
+    async def start(
+        cls, *, own: bool = False, heap_mb: int = 512, guard: Guard | None = None
+    ) -> AsyncIterator["KafkaBroker"]:
         """Start a broker, or use the one that `KAFKA_BOOTSTRAP_SERVERS` names.
 
-        `own`: it will be killed and restarted, so somebody else's broker does not do. Raises BrokerUnavailable
-        when there is no way to have one, BrokerFailed when it does not come up.
+        `own`: it will be killed and restarted, so somebody else's broker does not do. `guard`: it asks for users and
+        rights, which only one that runs from its jars can be told to. Raises BrokerUnavailable when there is no way to
+        have one, BrokerFailed when it does not come up.
         """
         named = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "")
-        if named and not own:
+        if named and not own and guard is None:
             yield cls(named, None)
             return
-        runner: _Runner = _Container() if _docker_runs() else _Jars(await asyncio.to_thread(fetch_jars), heap_mb)
+        contained = guard is None and _docker_runs()
+        runner: _Runner = _Container() if contained else _Jars(await asyncio.to_thread(fetch_jars), heap_mb, guard)
         try:
             await runner.start()
             await _ready(runner)
@@ -99,6 +110,12 @@ class KafkaBroker:
     def kill(self) -> None:
         """SIGKILL; returns once the process is gone."""
         self._owned().kill()
+
+    def tool(self, *arguments: str) -> list[str]:
+        """The command that runs one of Kafka's own programs, by its class. Raises BrokerUnavailable without jars."""
+        if not isinstance(self._runner, _Jars):
+            raise BrokerUnavailable(f"the broker at {self.bootstrap} does not run from jars of ours")
+        return self._runner.command("-XX:TieredStopAtLevel=1", *arguments)
 
     async def restart(self) -> None:
         """Start again on the same data and port, after `kill`; returns once it answers."""
@@ -127,7 +144,7 @@ async def _ready(runner: _Runner) -> None:
     host, _, port = runner.bootstrap.rpartition(":")
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
-            while not (await _listens(host, int(port)) and await _answers(runner.bootstrap)):
+            while not (await _listens(host, int(port)) and await _answers(runner)):
                 if not _alive(runner):
                     raise BrokerFailed(f"the broker stopped while starting\n{runner.log_tail()}")
                 await asyncio.sleep(0.1)
@@ -148,8 +165,8 @@ async def _listens(host: str, port: int) -> bool:
     return True
 
 
-async def _answers(bootstrap: str) -> bool:
-    client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
+async def _answers(runner: _Runner) -> bool:
+    client = AIOKafkaClient(bootstrap_servers=runner.bootstrap, request_timeout_ms=5000, **runner.security.options())
     try:
         await client.bootstrap()
         return bool(client.cluster.brokers())
@@ -162,7 +179,7 @@ async def _answers(bootstrap: str) -> bool:
 class _Jars:
     """The broker as a Java process of ours, its data in a temporary directory."""
 
-    def __init__(self, jars: Path, heap_mb: int) -> None:
+    def __init__(self, jars: Path, heap_mb: int, guard: Guard | None) -> None:
         self._java = find_java()
         self._jars = jars
         self._heap_mb = heap_mb
@@ -170,9 +187,16 @@ class _Jars:
         self._log = self._home / "broker.log"
         self._properties = self._home / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
-        port, controller_port = _free_ports(2)
-        self.bootstrap = f"127.0.0.1:{port}"
-        self._properties.write_text(_properties(port, controller_port, self._home / "data"))
+        self._guard = guard
+        *ports, controller_port = _free_ports(len(LISTENERS) if guard else 2)
+        self.bootstrap = f"127.0.0.1:{ports[0]}"
+        self.security = guard.user(ADMIN, "PLAIN") if guard else PLAINTEXT
+        self.secured = guard.addresses(ports) if guard else {}
+        settings = _properties(ports[0], controller_port, self._home / "data")
+        if guard:
+            settings |= guard.properties([*ports, controller_port])
+        self._properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        self._properties.chmod(0o600)
 
     @property
     def running(self) -> bool:
@@ -184,7 +208,7 @@ class _Jars:
         with self._log.open("ab") as log:
             # Popen in this thread, not in a worker: the child dies with the thread that made it (`_die_with_parent`).
             self._process = subprocess.Popen(  # noqa: ASYNC220
-                self._command(f"-Xmx{self._heap_mb}m", f"-Xms{self._heap_mb}m", "kafka.Kafka", str(self._properties)),
+                self.command(f"-Xmx{self._heap_mb}m", f"-Xms{self._heap_mb}m", "kafka.Kafka", str(self._properties)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -216,7 +240,7 @@ class _Jars:
             return ""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
 
-    def _command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
         return [self._java, "-XX:+UseSerialGC", "-XX:-UsePerfData", quiet, "-cp", f"{self._jars}{os.sep}*", *arguments]
 
@@ -230,9 +254,10 @@ class _Jars:
             f"--cluster-id={cluster_id}",
             "-c",
             str(self._properties),
+            *(self._guard.scram() if self._guard else ()),
         ]
         process = await asyncio.create_subprocess_exec(
-            *self._command("-XX:TieredStopAtLevel=1", *tool),
+            *self.command("-XX:TieredStopAtLevel=1", *tool),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -270,6 +295,7 @@ class _Container:
             .with_env("KAFKA_BROKER_HEARTBEAT_INTERVAL_MS", "500")
         )
         self._started = False
+        self.security = PLAINTEXT
         self.bootstrap = f"127.0.0.1:{port}"
 
     async def start(self) -> None:
@@ -316,9 +342,9 @@ def _importable(name: str) -> bool:
     return find_spec(name) is not None
 
 
-def _properties(port: int, controller_port: int, data: Path) -> str:
+def _properties(port: int, controller_port: int, data: Path) -> dict[str, str | int]:
     """One KRaft node, sized for a laptop: small indexes and cleaner buffers, hundreds of partitions."""
-    settings: dict[str, str | int] = {
+    return {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller_port}",
@@ -347,7 +373,6 @@ def _properties(port: int, controller_port: int, data: Path) -> str:
         "log.index.size.max.bytes": 1_048_576,
         "log.cleaner.dedupe.buffer.size": 4_194_304,
     }
-    return "".join(f"{key}={value}\n" for key, value in settings.items())
 
 
 def _free_ports(count: int) -> list[int]:
@@ -365,7 +390,11 @@ def _prefetch() -> str:
     """Make sure that `KafkaBroker.start` needs no network; says where its broker will come from."""
     if named := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         return named
-    return IMAGE if _docker_runs() else str(fetch_jars())
+    if not _docker_runs():
+        return str(fetch_jars())
+    with suppress(BrokerUnavailable):  # a guarded broker runs from its jars; without them its tests say so
+        fetch_jars()
+    return IMAGE
 
 
 async def _run(heap_mb: int) -> None:

@@ -30,8 +30,11 @@ from ocppcore.http.auth import Authenticator, KeyRing
 from ocppcore.http.server import Server, config, listen
 from ocppcore.in_force import InForce
 from ocppcore.kafka import KafkaLog
+from ocppcore.kafka.acls import used_in
+from ocppcore.kafka.security import security
 from ocppcore.log import Log, LogError, NewRecord, TopicPartition
 from ocppcore.postgres.log import PostgresLog
+from ocppcore.postgres.reach import check_files
 from ocppcore.postgres.store import PostgresStore
 from ocppcore.settings import AdminKey, BaseServiceSettings, Keys, SettingsError, fingerprint, keys, read
 from ocppcore.store import Store
@@ -49,7 +52,9 @@ HTTP_DRAIN_S = 5
 async def database(settings: BaseServiceSettings, *, embedded: bool) -> AsyncIterator[str]:
     """The DSN of the database: `DATABASE_URL`, or with `embedded` a server of our own in `CSMS_DATA`."""
     if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
+        dsn = settings.database_url.get_secret_value()
+        check_files(dsn)
+        yield dsn
     elif embedded:
         async with EmbeddedPostgres(settings.data / "postgres") as server:
             yield server.dsn
@@ -58,12 +63,12 @@ async def database(settings: BaseServiceSettings, *, embedded: bool) -> AsyncIte
 
 
 @asynccontextmanager
-async def open_log(settings: BaseServiceSettings, dsn: str) -> AsyncIterator[Log]:
-    """The log that the settings name, with every topic declared."""
+async def open_log(settings: BaseServiceSettings, dsn: str, names: Sequence[str] = ()) -> AsyncIterator[Log]:
+    """The log that the settings name, with every topic declared and the rights of `names`, which run here, at hand."""
     counts = topics.partition_counts(settings.partition_count, read(GatewaySettings).slots)
     log: Log
     if settings.log == "kafka":
-        log = kafka = KafkaLog(settings.kafka_bootstrap_servers, settings.namespace)
+        log = kafka = KafkaLog(settings.kafka_bootstrap_servers, settings.namespace, security=security(settings))
         declared = kafka.declare(counts, compacted=topics.COMPACTED, retention_days=settings.retention_days)
     else:
         async with telling(database_at(settings, dsn)):
@@ -72,6 +77,8 @@ async def open_log(settings: BaseServiceSettings, dsn: str) -> AsyncIterator[Log
     try:
         async with telling(_log_at(settings, dsn)):
             await declared
+            if isinstance(log, KafkaLog):
+                await log.check_rights(used_in(settings.namespace, names))
         yield log
     finally:
         await log.close()
@@ -275,7 +282,7 @@ async def open_process(
     # A gateway holds sockets, nothing else: alone on Kafka it has no database.
     rows = settings.log == "postgres" or any(name != houses.GATEWAY for name in names)
     reaching = database(settings, embedded=embedded) if rows else contextlib.nullcontext("")
-    async with reaching as dsn, open_log(settings, dsn) as log:
+    async with reaching as dsn, open_log(settings, dsn, names) as log:
         await check_keys(log, held)
         registry = telemetry.new_registry()
         key_ring = KeyRing(log, settings.partition_count)

@@ -74,6 +74,10 @@ class PartitionsChanged(LogError, OperatorError):
     """A declared topic exists with another number of partitions than asked for."""
 
 
+class RightsMissing(LogError, OperatorError):
+    """The log knows this process's user and does not let it do what the process does; the text says what is missing."""
+
+
 class Reader(Protocol):
     """Reads its assigned partitions from positions the caller gives; it stores nothing."""
 
@@ -103,7 +107,10 @@ class Membership(Protocol):
     def cells(self) -> frozenset[int]: ...
 
     async def changed(self) -> frozenset[int]:
-        """Wait until the owned set differs from what this method last returned (first call: from empty)."""
+        """Wait until the owned set differs from what this method last returned (first call: from empty).
+
+        Raises LogUnavailable, RightsMissing when there will be no more cells.
+        """
 
     async def leave(self) -> None:
         """Give all cells up at once; idempotent."""

@@ -25,6 +25,7 @@ from ocppcore.log import (
     Reader,
     Record,
     RecordTooLarge,
+    RightsMissing,
     StreamRecord,
     TopicPartition,
 )
@@ -212,6 +213,7 @@ class MemoryMembership:
         self._cells: frozenset[int] = frozenset()
         self._told: frozenset[int] = frozenset()
         self._event = asyncio.Event()
+        self._failure: LogUnavailable | RightsMissing | None = None
         self.zombie = False
 
     @property
@@ -225,10 +227,19 @@ class MemoryMembership:
 
     async def changed(self) -> frozenset[int]:
         while self._cells == self._told:
+            if self._failure is not None:
+                raise self._failure
             self._event.clear()
             await self._event.wait()
         self._told = self._cells
         return self._told
+
+    def fail(self, error: LogUnavailable | RightsMissing) -> None:
+        """The group cannot be joined any more: others get the cells."""
+        self._failure = error
+        self.cut()
+        self._cells = frozenset()
+        self._event.set()
 
     def cut(self) -> None:
         """Others get the cells, this member does not hear of it: a zombie, until it leaves."""

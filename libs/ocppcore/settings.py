@@ -60,6 +60,8 @@ def _networks(text: str) -> str:
 
 Networks = Annotated[str, AfterValidator(_networks)]
 """IP addresses and networks (`10.0.0.0/8`), separated by commas."""
+KafkaProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
 def names_secret(annotation: Any) -> bool:
@@ -138,8 +140,37 @@ class BaseServiceSettings(BaseSettings):
     kafka_bootstrap_servers: str = fixed(
         "KAFKA_BOOTSTRAP_SERVERS", "Kafka brokers, `host:port`, separated by commas; needed with `kafka`", default=""
     )
+    kafka_security_protocol: KafkaProtocol = fixed(
+        "KAFKA_SECURITY_PROTOCOL",
+        "How the brokers are spoken to: `PLAINTEXT`, `SSL` (TLS), `SASL_PLAINTEXT` or `SASL_SSL` (with a user)",
+        default="PLAINTEXT",
+    )
+    kafka_sasl_mechanism: SaslMechanism = fixed(
+        "KAFKA_SASL_MECHANISM",
+        "How the user is shown: `SCRAM-SHA-512`, `SCRAM-SHA-256` or `PLAIN`; needed with `SASL_...`",
+        default="",
+    )
+    kafka_sasl_username: str = fixed(
+        "KAFKA_SASL_USERNAME", "This process's user on Kafka: one for each service, see `csms acls`", default=""
+    )
+    kafka_sasl_password: SecretStr | None = fixed("KAFKA_SASL_PASSWORD", "The password of that user", default=None)
+    kafka_ssl_ca_file: str = fixed(
+        "KAFKA_SSL_CA_FILE",
+        "Authorities that brokers' certificates are checked by, PEM; unset: the system's",
+        default="",
+    )
+    kafka_ssl_cert_file: str = fixed(
+        "KAFKA_SSL_CERT_FILE", "Certificate that this process shows to brokers, with what is above it, PEM", default=""
+    )
+    kafka_ssl_key_file: str = fixed(
+        "KAFKA_SSL_KEY_FILE",
+        "The key of that certificate, PEM without a passphrase; unset: in the same file",
+        default="",
+    )
     database_url: SecretStr | None = fixed(
-        "DATABASE_URL", "A PostgreSQL server of your own instead of the embedded one", default=None
+        "DATABASE_URL",
+        "A PostgreSQL server of your own instead of the embedded one; `?sslmode=verify-full&sslrootcert=...` for TLS",
+        default=None,
     )
     namespace: Namespace = fixed(
         "CSMS_NAMESPACE", "Prefix of topics, groups and schemas: several installations on one server", default=""

@@ -23,7 +23,11 @@ SERVICES = ("auth", "transactions", "smartcharging", "device")
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One row. `retention` None: kept for ever (or compacted); `stream`: numbered rows of a service's store."""
+    """One row. `retention` None: kept for ever (or compacted); `stream`: numbered rows of a service's store.
+
+    `producers` and `consumers` are also the rights on a cluster that asks for them (`ocppcore.kafka.acls`); `csms`
+    stands for every process. A service consumes its own events where it rebuilds, a gateway frames where it shows them.
+    """
 
     name: str
     key: str
@@ -48,7 +52,7 @@ def _frames(service: str) -> Topic:
         "station id",
         f"frames that stations sent, as received, and receipts of commands, for the actions of this service{refusals}",
         ("gateway",),
-        (service,),
+        (service, "gateway"),
         retention="frames",
     )
 
@@ -70,7 +74,7 @@ def _events(service: str) -> Topic:
         "the aggregate's key",
         "domain events, never edited",
         (service,),
-        ("event stream consumers",),
+        (service, "event stream consumers"),
         stream=True,
     )
 
@@ -112,7 +116,7 @@ TABLE: tuple[Topic, ...] = (
         "station id",
         "meter values as stations sent them, numbered like events",
         ("transactions",),
-        ("event stream consumers",),
+        ("transactions", "event stream consumers"),
         retention="meter",
         stream=True,
     ),
@@ -134,11 +138,18 @@ TABLE: tuple[Topic, ...] = (
         spread="one",
         compacted=True,
     ),
-    Topic("device.stations", "station id", _STATE, ("device",), ("gateway", *SERVICES), compacted=True),
-    Topic("auth.tokens", "pseudonym of the idToken", _STATE, ("auth",), SERVICES, compacted=True),
+    Topic(
+        "device.stations",
+        "station id",
+        _STATE,
+        ("device",),
+        ("gateway", "auth", "transactions", "smartcharging"),
+        compacted=True,
+    ),
+    Topic("auth.tokens", "pseudonym of the idToken", _STATE, ("auth",), ("auth", "transactions"), compacted=True),
     Topic("transactions.tariffs", "tariff id", _STATE, ("transactions",), ("auth", "transactions"), compacted=True),
     Topic("auth.apikeys", "key id", _STATE, ("auth",), ("gateway", *SERVICES), compacted=True),
-    Topic("auth.authorities", "fingerprint of the certificate", _STATE, ("auth",), ("gateway", "auth"), compacted=True),
+    Topic("auth.authorities", "fingerprint of the certificate", _STATE, ("auth",), ("gateway",), compacted=True),
     Topic("device.connectors", "station id/EVSE/connector", _STATE, ("device",), ("transactions",), compacted=True),
 )
 
@@ -173,6 +184,11 @@ def requests(service: str) -> str:
 def events(service: str) -> str:
     """The topic of a service's domain events."""
     return BY_NAME[f"{service}.events"].name
+
+
+def cells_group(service: str) -> str:
+    """The group in which the processes of a service share its cells."""
+    return f"{service}.cells"
 
 
 def partition_counts(cells: int, slots: int) -> dict[str, int]:

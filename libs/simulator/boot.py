@@ -97,6 +97,16 @@ class Boot:
         if station.outbox.queued_events and station.link.up and station.now < self._reboot_by:
             station.set_timer("reboot", 0, 200)
             return
+        self._restart()
+
+    def power_lost(self) -> None:
+        """It starts again by itself, without a word before."""
+        self._reason = "PowerUp"
+        self._station.clear_timer("reboot", 0)
+        self._restart()
+
+    def _restart(self) -> None:
+        station = self._station
         station.hang_up()
         station.networks.rebooted()
         station.registration = Registration.NONE

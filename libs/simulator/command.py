@@ -85,8 +85,8 @@ async def run(
     """Plays `stations` stations called PREFIX-00001 and so on, until `duration_s` is over (None: until SIGINT
     or SIGTERM).
 
-    `faults`: of "offline", "duplicates", "reconnect-storm". `tokens`: `TYPE:VALUE` or `VALUE`; without any,
-    idTokens are made up. With `api` and `key` the stations and idTokens are registered first, and at the end
+    `faults`: of "offline", "duplicates", "reconnect-storm", "power-cuts". `tokens`: `TYPE:VALUE` or `VALUE`; without
+    any, idTokens are made up. With `api` and `key` the stations and idTokens are registered first, and at the end
     every transaction is compared with the CSMS's. `journal`: a file of JSON lines, one per acknowledged
     transaction event. `speed`: see `StationConfig`. `profile`: the security profile; `ca_file`: by which the stations
     know the CSMS, PEM; `certificates`: directory of their own ones (`FleetConfig`), needed with profile 3. Raises

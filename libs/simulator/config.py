@@ -8,11 +8,14 @@ from .inputs import IdToken
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What goes wrong with one station on purpose. Probabilities per transaction (offline) and per answered
-    CALL (duplicates). The storm of reconnects concerns all stations at once and is made by the fleet."""
+    """What goes wrong with one station on purpose. Probabilities per transaction (offline), per answered CALL
+    (duplicates), and per command that changes what it connects with (power_cuts): it dies before it has obeyed, or
+    after it has and before it says so. The storm of reconnects concerns all stations at once and is made by the
+    fleet."""
 
     offline: float = 0.0
     duplicates: float = 0.0
+    power_cuts: float = 0.0
     offline_min_s: int = 5
     offline_max_s: int = 90
 

@@ -19,7 +19,7 @@ from .station import Station
 from .stats import Stats
 
 SOURCES = 20
-FAULTS = ("offline", "duplicates", "reconnect-storm")
+FAULTS = ("offline", "duplicates", "reconnect-storm", "power-cuts")
 _POINTS = (
     ("PowerPathClosed", "PowerPathClosed"),
     ("EVConnected", "EVConnected"),
@@ -77,6 +77,7 @@ def station_config(fleet: FleetConfig, station_id: str) -> StationConfig:
         faults=Faults(
             offline=0.4 if "offline" in fleet.faults else 0.0,
             duplicates=0.1 if "duplicates" in fleet.faults else 0.0,
+            power_cuts=0.3 if "power-cuts" in fleet.faults else 0.0,
         ),
         password=passwords.get(station_id) if isinstance(passwords, dict) else passwords,
         security_profile=fleet.security_profile,

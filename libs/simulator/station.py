@@ -46,6 +46,8 @@ from .rng import Rng
 from .smart_charging import Installed, limit_w
 
 TIMERS_PER_STEP = 1000
+RISKY = frozenset({"SetVariables", "CertificateSigned", "InstallCertificate", "SetNetworkProfile", "Reset"})
+"""Commands that change what the station connects with, and how: where to die is worst."""
 
 
 class Station:
@@ -338,6 +340,10 @@ class Station:
         if handler is None:
             self._refuse(call, "NotImplemented", f"no action {call.action[:50]}")
             return
+        dies = call.action in RISKY and self._dies()
+        if dies and self.fault_rng.chance(0.5):
+            self._lose_power()
+            return
         try:
             answer = handler(self, call.payload)
         except commands.TooMany as error:
@@ -346,10 +352,23 @@ class Station:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self._refuse(call, "FormatViolation", f"{call.action}: {error!r}")
             return
-        self.write(frames.result(call.message_id, answer.payload))
-        self.note(CommandAnswered(call.action, call.message_id, str(answer.payload.get("status", ""))))
+        if not dies:
+            self.write(frames.result(call.message_id, answer.payload))
+            self.note(CommandAnswered(call.action, call.message_id, str(answer.payload.get("status", ""))))
         if answer.then is not None:
             answer.then()
+        if dies:
+            self._lose_power()
+
+    def _dies(self) -> bool:
+        chance = self.config.faults.power_cuts
+        return chance > 0 and not self.finishing and self.fault_rng.chance(chance)
+
+    def _lose_power(self) -> None:
+        """What it was told so far it has kept; what it would have said is not said."""
+        self.note(FaultInjected("power-cut"))
+        self.boot.power_lost()
+        self._actions.abrupt = True
 
     def _refuse(self, call: frames.Call, code: str, description: str) -> None:
         self.write(frames.error(call.message_id, code, description))

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from ocppcore.contracts.certificates import EnsureLocalAuthority
+from ocppcore.contracts.certificates import EnsureAcmeKey, EnsureLocalAuthority
 from ocppcore.engine.loop import Engine
 from ocppcore.envelope import Request
 from ocppcore.host import Environment, Hosted, host
@@ -18,9 +18,9 @@ from ocppcore.store import Store, StoreUnavailable
 from services.auth import service
 from services.auth.api import router
 from services.auth.authority.local import PURPOSE
-from services.auth.authority.selected import Means, select
+from services.auth.authority.selected import AtStart, Means, select
+from services.auth.certificate_alarms_api import router as alarms_router
 from services.auth.certificates_api import router as certificates_router
-from services.auth.domain.authority import LOCAL
 from services.auth.drivers import Drivers
 from services.auth.local_list_watch import Watcher
 from services.auth.local_list_worker import Bounds, Builder
@@ -57,14 +57,15 @@ def build(env: Environment, settings: Settings) -> Hosted:
             router(store, env.pseudonyms, drivers, env.keys.password),
             certificates_router(store, desk, selected.local, env.clock),
             local_lists_router(store, desk, env.pseudonyms, drivers),
+            alarms_router(store),
         ],
     )
-    return _with_tasks(env, hosted, settings, store, local_authority=selected.local is not None)
+    return _with_tasks(env, hosted, settings, store, selected.at_start)
 
 
-def _with_tasks(env: Environment, hosted: Hosted, settings: Settings, store: Store, *, local_authority: bool) -> Hosted:
-    """The same, with what goes on beside the engine: local lists are looked after, and at its start the local
-    authority is made if it is to sign and is not there."""
+def _with_tasks(env: Environment, hosted: Hosted, settings: Settings, store: Store, at_start: AtStart | None) -> Hosted:
+    """The same, with what goes on beside the engine: local lists are looked after, and at its start the authority's
+    keys are made if it signs with some and they are not there."""
     engine = hosted.engine
     assert engine is not None, "auth has an engine"
 
@@ -90,17 +91,15 @@ def _with_tasks(env: Environment, hosted: Hosted, settings: Settings, store: Sto
         async with asyncio.TaskGroup() as group:
             group.create_task(serve())
             group.create_task(watch())
-            if local_authority:
-                group.create_task(_ensure(engine, env))
+            if at_start is not None:
+                group.create_task(_ensure(engine, env, *at_start))
 
     return dataclasses.replace(hosted, run=run)
 
 
-async def _ensure(engine: Engine, env: Environment) -> None:
-    body = msgspec.json.encode(EnsureLocalAuthority())
-    request = Request(
-        f"local-authority/{uuid.uuid4()}", EnsureLocalAuthority.NAME, LOCAL, body, env.clock(), "/auth", "", "", ""
-    )
+async def _ensure(engine: Engine, env: Environment, key: str, wanted: EnsureLocalAuthority | EnsureAcmeKey) -> None:
+    body = msgspec.json.encode(wanted)
+    request = Request(f"{key}-authority/{uuid.uuid4()}", wanted.NAME, key, body, env.clock(), "/auth", "", "", "")
     while not engine.ready:  # noqa: ASYNC110  nothing tells; the process ends where it never is
         await asyncio.sleep(LOOK_AGAIN_S)
     for _ in range(ATTEMPTS_MAX):
@@ -108,6 +107,6 @@ async def _ensure(engine: Engine, env: Environment) -> None:
             if await engine.submit(request, DECIDED_WITHIN_S) is not None:
                 return
         except (LogUnavailable, StoreUnavailable) as error:
-            log.warning("the local authority is not there yet", error=str(error))
+            log.warning("the authority has no keys yet", authority=key, error=str(error))
         await asyncio.sleep(AGAIN_AFTER_S)
-    log.error("the local authority could not be asked for: certificates are signed if it was there before")
+    log.error("the authority's keys could not be asked for: it signs if they were there before", authority=key)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints
 
 from ocppcore.contracts.auth import CertificateUse
-from ocppcore.contracts.certificates import CertificateState, RenewalState
+from ocppcore.contracts.certificates import AuthorityTold, CertificateAlarm, CertificateState, CrlReason, RenewalState
 
 EFFECT_S_MAX = 3600
 
@@ -28,6 +28,7 @@ class RenewBody(_Body):
 
 class RevokeBody(_Body):
     reason: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{0,200}$")] = ""
+    crlReason: CrlReason = Field(default="unspecified", description="What an external authority is told")
 
 
 class RenewalShown(BaseModel):
@@ -57,6 +58,7 @@ class CertificateShown(BaseModel):
     issuerFingerprint: str
     state: CertificateState
     reason: str
+    authority: AuthorityTold = Field(description="What an external authority made of its revocation; empty: not asked")
     notBefore: str
     notAfter: str
     issuedAt: str
@@ -67,6 +69,16 @@ class CertificateWithChain(CertificateShown):
     """`certificateChain`: PEM, leaf first, without the root."""
 
     certificateChain: str
+
+
+class CertificateAlarmShown(BaseModel):
+    """`requestId`: of the request for a certificate that it is about; null for a flood."""
+
+    stationId: str
+    what: CertificateAlarm
+    reason: str
+    requestId: str | None
+    raisedAt: str
 
 
 class AuthorityShown(BaseModel):

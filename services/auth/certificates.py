@@ -26,9 +26,11 @@ from ocppcore.service import (
     TimerHandler,
     View,
 )
-from services.auth.domain import authority, certificate, local_list_sync
+from services.auth.domain import acme_account, authority, certificate, certificate_alarm, local_list_sync
 from services.auth.domain import certificate_renewal as renewal
+from services.auth.domain import certificate_revocation as revocation
 from services.auth.domain import certificate_signing as signing
+from services.auth.domain import certificate_unasked as unasked
 from services.auth.domain.certificate_signing import Rules, SigningDesk
 from services.auth.domain.local_list_state import list_needs
 
@@ -37,39 +39,54 @@ Evolve = Callable[[Any, View], Iterable[Put | Drop | Timer]]
 
 @dataclass(frozen=True)
 class Certificates:
-    """What the installation sets, and what asks its authority."""
+    """What the installation sets, and what asks its authority; `tells`: about revocations too."""
 
     rules: Rules = field(default_factory=Rules)
     effects: Mapping[type[Event], Effect] = field(default_factory=dict)
+    tells: bool = False
 
 
 def part(certificates: Certificates) -> Part:
     """Requests, timers, folds, tables, effects; the action itself is with the others."""
     desk = SigningDesk(certificates.rules)
+    revocations = revocation.RevocationDesk(certificates.tells, certificates.rules.signing_pause_ms)
     return Part(
-        requests=_requests(desk),
+        requests=(*_requests(desk), *_revocation_requests(revocations)),
         timers=(
             TimerHandler(signing.AGAIN, desk.again, lambda subject: _again_needs(desk, subject)),
             TimerHandler(certificate.EXPIRY, certificate.expire, lambda key: ((certificate.Certificate, key),)),
+            TimerHandler(certificate.TELL, revocations.again, lambda key: ((certificate.Certificate, key),)),
+            TimerHandler(certificate.RENEW, unasked.look, lambda key: ((certificate.Certificate, key),)),
             TimerHandler(renewal.WAIT, renewal.expire, lambda key: ((renewal.Renewal, key),)),
             TimerHandler(renewal.TRIGGER, renewal.trigger, lambda key: ((renewal.Renewal, key),)),
             TimerHandler(authority.RENEWAL, authority.renew),
         ),
         connections=(
-            (ConnectionHandler(renewal.connected, renewal.connected_needs),)
+            (
+                ConnectionHandler(renewal.connected, renewal.connected_needs),
+                ConnectionHandler(unasked.connected, unasked.connected_needs),
+            )
             if "ChargingStationCertificate" in certificates.rules.uses
             else ()
         ),
-        folds=(*_signing_folds(), *_inventory_folds(), *_other_folds()),
+        folds=(*_signing_folds(), *_inventory_folds(), *_revocation_folds(), *_other_folds()),
         aggregates=(
             signing.Signings,
             certificate.Certificate,
             renewal.Renewal,
+            unasked.Foreign,
+            acme_account.AcmeKey,
             authority.AuthorityKeys,
             authority.LocalAuthority,
             authority.Trusted,
         ),
-        tables=(certificate.CERTIFICATES, certificate.CHAINS, renewal.RENEWALS, authority.AUTHORITIES),
+        tables=(
+            certificate.CERTIFICATES,
+            certificate.CHAINS,
+            certificate_alarm.ALARMS,
+            renewal.RENEWALS,
+            authority.AUTHORITIES,
+        ),
         effects=certificates.effects,
     )
 
@@ -93,7 +110,11 @@ def _requests(desk: SigningDesk) -> tuple[RequestHandler[Any], ...]:
         RequestHandler(ENDED, Ended, ended, _ended_needs),
         RequestHandler(contract.RenewCertificate.NAME, contract.RenewCertificate, renewal.ask, renewal.ask_needs),
         RequestHandler(
-            contract.RevokeCertificate.NAME, contract.RevokeCertificate, certificate.revoke, certificate.revoke_needs
+            contract.RenewUnasked.NAME,
+            contract.RenewUnasked,
+            unasked.Unasked(desk.rules).ask,
+            unasked.ask_needs,
+            unasked.ask_lookups,
         ),
         RequestHandler(
             contract.EnsureLocalAuthority.NAME, contract.EnsureLocalAuthority, authority.ensure, authority.needs
@@ -101,6 +122,7 @@ def _requests(desk: SigningDesk) -> tuple[RequestHandler[Any], ...]:
         RequestHandler(
             contract.LocalAuthorityResult.NAME, contract.LocalAuthorityResult, authority.made, authority.needs
         ),
+        RequestHandler(contract.EnsureAcmeKey.NAME, contract.EnsureAcmeKey, acme_account.ensure, acme_account.needs),
         RequestHandler(contract.TrustAuthority.NAME, contract.TrustAuthority, authority.trust, authority.trust_needs),
     )
 
@@ -109,6 +131,13 @@ def _ended_needs(body: Ended, station: str) -> Sequence[Need]:
     if body.reference.startswith(local_list_sync.REFERENCE):
         return list_needs(station)
     return signing.station_needs(station)
+
+
+def _revocation_requests(desk: revocation.RevocationDesk) -> tuple[RequestHandler[Any], ...]:
+    return (
+        RequestHandler(contract.RevokeCertificate.NAME, contract.RevokeCertificate, desk.revoke, revocation.needs),
+        RequestHandler(contract.RevocationResult.NAME, contract.RevocationResult, desk.told, revocation.needs),
+    )
 
 
 def _again_needs(desk: SigningDesk, subject: str) -> Sequence[Need]:
@@ -138,7 +167,7 @@ def _signing_folds() -> Iterable[Fold[Any]]:
         signing.evolve_superseded,
         signing.project_superseded,
     )
-    yield Fold(contract.CertificateAlarmRaised)
+    yield Fold(contract.CertificateAlarmRaised, project=certificate_alarm.project)
 
 
 def _inventory_folds() -> Iterable[Fold[Any]]:
@@ -192,6 +221,13 @@ def _inventory_folds() -> Iterable[Fold[Any]]:
     )
 
 
+def _revocation_folds() -> Iterable[Fold[Any]]:
+    needs, project = certificate.needs, certificate.project
+    yield Fold(contract.CertificateRevocationStarted, needs, revocation.evolve_started, project)
+    yield Fold(contract.CertificateRevocationDone, needs, revocation.evolve_done, project)
+    yield Fold(contract.CertificateRevocationFailed, needs, revocation.evolve_failed, project)
+
+
 def _other_folds() -> Iterable[Fold[Any]]:
     yield Fold(
         contract.CertificateRenewalAsked,
@@ -200,6 +236,7 @@ def _other_folds() -> Iterable[Fold[Any]]:
         renewal.project_asked,
         renewal.derive_asked,
     )
+    yield Fold(contract.CertificateRenewalPlanned, unasked.needs, unasked.evolve, derive=unasked.derive)
     yield Fold(contract.CertificateRenewalDue, evolve=renewal.evolve_due, derive=renewal.derive_due)
     yield Fold(
         contract.CertificateRenewalMoved,
@@ -210,6 +247,7 @@ def _other_folds() -> Iterable[Fold[Any]]:
     )
     yield Fold(contract.LocalAuthorityWanted, evolve=authority.evolve_wanted)
     yield Fold(contract.LocalAuthorityMade, evolve=authority.evolve_made, derive=authority.derive_made)
+    yield Fold(contract.AcmeKeyMade)
     yield Fold(
         contract.AuthorityTrusted, evolve=authority.evolve_trusted, project=authority.project, derive=authority.derive
     )

@@ -102,8 +102,8 @@ def _inventory(made: APIRouter, store: Store) -> None:
     async def revoke(
         station: StationPath, fingerprint: Fingerprint, body: RevokeBody, write: Annotated[Write, writing("operator")]
     ) -> Response:
-        """Gateways admit nobody with it any more. An external authority must be told by you."""
-        wanted_revocation = RevokeCertificate(fingerprint=fingerprint, reason=body.reason)
+        """Gateways admit nobody with it any more. An external authority is asked to revoke it too, where it can be."""
+        wanted_revocation = RevokeCertificate(fingerprint=fingerprint, reason=body.reason, crl_reason=body.crlReason)
         return await write(RevokeCertificate.NAME, normalise(station), wanted_revocation)
 
 
@@ -217,6 +217,7 @@ def _certificate(row: Row) -> dict[str, Any]:
         "issuerFingerprint": row["issuer_fingerprint"],
         "state": row["state"],
         "reason": row["reason"],
+        "authority": row["told"],
         "notBefore": _time(row["not_before"]),
         "notAfter": _time(row["not_after"]),
         "issuedAt": _time(row["issued_at"]),

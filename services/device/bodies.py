@@ -98,6 +98,7 @@ class Automatic(_Body):
     provisioning: StrictBool = False
     localList: StrictBool = False
     desiredState: StrictBool = False
+    certificates: StrictBool = Field(default=False, description="Renewal of its certificate before that expires")
 
 
 class StationBody(_Body):
@@ -316,4 +317,5 @@ def _automatic(automatic: Automatic | None) -> contract.Automatic | None:
         provisioning=automatic.provisioning,
         local_list=automatic.localList,
         desired_state=automatic.desiredState,
+        certificates=automatic.certificates,
     )

@@ -24,15 +24,20 @@ from services.gateway.domain import certificates
 from services.gateway.domain.admission import Basic, Knock
 from services.gateway.domain.certificates import ClientCertificate
 from services.gateway.domain.grants import Grant, carrier_of, profiles
-from services.gateway.domain.limiter import Limiter, PerMinute, Rate
+from services.gateway.domain.limiter import Buckets, Limiter, PerMinute, Rate
 from services.gateway.metrics import Stats
 from services.gateway.passwords import Passwords, Suspicious, TooBusy
+from services.gateway.turns import Turns
 
 LOOK_EVERY_S: Final = 0.05
 """Refusals wait for one look at the log together: a flood of them costs no more than so many looks."""
 
+JUDGED_AT_ONCE: Final = 4
+"""After a look, in one turn of the event loop: a quarter of a millisecond of work."""
+
 PER_IDENTITY: Final = Rate(20, 1.0)
 PER_SOURCE: Final = Rate(200, 2.0)
+LOGGED: Final = Rate(500, 20.0)
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +65,9 @@ class Rules:
     """`allow_unauthenticated`: no station needs a password; `hide_unknown`: unknown ones hear 401 like all others.
 
     `organizations`: whose certificates count (A00.FR.404), empty: anybody's whom a trusted authority has certified.
-    `identity` and `source`: how many handshakes may fail; `remembered_max`: of how many of each that is counted.
+    `identity` and `source`: how many handshakes may fail; `remembered_max`: of how many of each that is counted;
+    `logged`: how many failures of all together are written to the log, else a flood from many addresses at many
+    stations, all within their limits, would cost more to write down than to refuse.
     `recorded_per_station` and `recorded_max`: how many refusals are recorded in a minute (A00.FR.408).
     """
 
@@ -70,6 +77,7 @@ class Rules:
     identity: Rate = PER_IDENTITY
     source: Rate = PER_SOURCE
     remembered_max: int = 20_000
+    logged: Rate = LOGGED
     recorded_per_station: int = 3
     recorded_max: int = 60
 
@@ -120,13 +128,15 @@ class Door:
         self._record = record
         self._online = online
         self._recorded = PerMinute(rules.recorded_per_station, rules.recorded_max, rules.remembered_max)
+        self._logged = Buckets(rules.logged, 1)
         self._partitions = [TopicPartition(topics.STATIONS, cell) for cell in range(cells)]
         self._catch_up_s = catch_up_s
-        self._asking = asyncio.Lock()
-        self._questions = 0
-        self._answered = 0
+        self._turns = Turns(JUDGED_AT_ONCE)
+        self._looking = asyncio.Lock()
+        self._look: asyncio.Task[Mapping[int, int]] | None = None
+        self._under_way: set[asyncio.Task[Mapping[int, int]]] = set()
+        self._looks = 0
         self._looked_at = 0.0
-        self._ends: Mapping[int, int] = {}
 
     async def admit(self, identity: str, knock: Knock) -> Admitted | Refused:
         """Whether a station may connect with what it shows."""
@@ -140,7 +150,8 @@ class Door:
         """A handshake that came to nothing before it named a station."""
         if self._limiter.failed("", source, self._clock()):
             self._stats.refusals[cause] += 1
-            log.warning("handshake failed", source=source, cause=cause)
+            if self._logged.take("", self._clock()):
+                log.warning("handshake failed", source=source, cause=cause)
         else:
             self._stats.refusals["over_limit"] += 1
 
@@ -173,7 +184,9 @@ class Door:
     def _find(self, key: str) -> tuple[Station | None, Station | None]:
         """A station and the entry whose credentials its connection carries."""
         station = self._stations.find(key)
-        return station, None if station is None else self._stations.find(carrier_of(station))
+        if station is None or (carrier := carrier_of(station)) == station.station:
+            return station, station
+        return station, self._stations.find(carrier)
 
     async def _newest(self, key: str) -> tuple[Station | None, Station | None]:
         """The same, after the copy has caught up; (_BEHIND, None) where it does not."""
@@ -197,6 +210,8 @@ class Door:
             self._stats.refusals["over_limit"] += 1
             return UNAUTHORIZED
         self._stats.refusals[refused.cause] += 1
+        if not self._logged.take("", now):
+            return refused
         why = {}
         if refused.cause == "certificate_organization" and knock.certificate is not None:
             why["why"] = certificates.organizations_differ(knock.certificate, self._rules.organizations)
@@ -301,20 +316,33 @@ class Door:
 
     async def _catch_up(self, key: str) -> bool:
         """Whether the copy has folded all that stood in the station's partition when this was asked."""
-        self._questions += 1
-        question = self._questions
-        async with self._asking:
-            if self._answered < question:
-                # One look at the log answers everybody who asked before it.
-                loop = asyncio.get_running_loop()
-                await asyncio.sleep(self._looked_at + LOOK_EVERY_S - loop.time())
-                answers = self._questions
-                self._ends = await self.ends()
-                self._answered = answers
-                self._looked_at = loop.time()
-            ends = self._ends
+        if self._look is None:
+            self._look = asyncio.create_task(self._looked())
+            self._under_way.add(self._look)
+            self._look.add_done_callback(self._heard)
+        ends = await asyncio.shield(self._look)
+        await self._turns.mine()
         partition = topics.partition_of(key, len(self._partitions))
         return await self._stations.reach({partition: ends[partition]}, self._catch_up_s)
+
+    async def _looked(self) -> Mapping[int, int]:
+        """Where the log ends: one answer for all who asked before the look, given to all of them. Handed from one to
+        the next it would cost a turn of the event loop each."""
+        loop = asyncio.get_running_loop()
+        async with self._looking:
+            await asyncio.sleep(self._looked_at + LOOK_EVERY_S - loop.time())
+            self._look = None  # who asks from here on may ask about what comes after this look
+            try:
+                return await self.ends()
+            finally:
+                self._looks += 1
+                self._looked_at = loop.time()
+
+    def _heard(self, look: asyncio.Task[Mapping[int, int]]) -> None:
+        """An error is for those who wait for the look; maybe all of them have gone."""
+        self._under_way.discard(look)
+        if not look.cancelled():
+            look.exception()
 
 
 _BEHIND: Final = Station("", "", 0, "", True, "Rejected", False)

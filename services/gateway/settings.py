@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from ocppcore.settings import BaseServiceSettings, Port, fixed, service_config
 from services.gateway.domain.connection import Limits
 from services.gateway.domain.limiter import Rate
-from services.gateway.door import Rules
+from services.gateway.door import LOGGED, Rules
 from services.gateway.gateway import Numbers
 from services.gateway.ocsp import OcspRules
 from services.gateway.tls import TlsFiles
@@ -134,6 +134,9 @@ class Settings(BaseServiceSettings):
         description="Refused handshakes of a station that become security events, in a minute; more are counted",
     )
     refusals_recorded_max: int = Field(60, ge=0, description="The same for all stations of a gateway together")
+    failures_logged_s: float = Field(
+        20.0, ge=0, description="Failed handshakes written to the log per second, of all together, after the first 500"
+    )
     refusal_delay_s: float = Field(0.3, ge=0, le=10, description="A 401 is sent this long after its request")
     compression: bool = Field(True, description="Offer permessage-deflate (a CSMS shall, Part 4, section 3.3)")
     password_threads: int = Field(2, ge=1, le=32, description="Threads that check passwords which a person chose")
@@ -178,6 +181,7 @@ def numbers(settings: Settings) -> Numbers:
             identity=Rate(settings.failures_per_station, settings.failures_per_station_s),
             source=Rate(settings.failures_per_source, settings.failures_per_source_s),
             remembered_max=settings.failures_remembered_max,
+            logged=Rate(LOGGED.burst, settings.failures_logged_s),
             recorded_per_station=settings.refusals_recorded_per_station,
             recorded_max=settings.refusals_recorded_max,
         ),

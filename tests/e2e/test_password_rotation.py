@@ -9,6 +9,8 @@ import pytest
 import pytest_asyncio
 
 from csms.harness import System, embedded, temporary_directory
+from simulator.config import Faults
+from simulator.notes import FaultInjected, Note
 from tests.support.changing_station import Answer, Line, closed, online, refused, set_variables, simulated
 from tests.support.third_party import eventually
 
@@ -189,6 +191,26 @@ async def test_a_simulated_station_comes_back_with_its_new_password(system: Syst
         assert await refused(url, "Rotate-simulated", old) == 401
         assert await connected_after(api, epoch) > epoch
     assert await refused(url, "Rotate-simulated", station.password) == 101
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+async def test_a_simulated_station_that_dies_over_it_opens_with_what_it_has_kept(
+    system: System, api: httpx.AsyncClient, seed: int
+) -> None:
+    """Before it takes the new password with one seed, after it has and before it says so with the other; it is asked
+    again until it lives, or has shown which one it has."""
+    identity = f"Rotate-dying-{seed}"
+    url, old = system.gateways[0], await register(api, identity)
+    notes: list[Note] = []
+    async with simulated(url, identity, old, notes, seed=seed, faults=Faults(power_cuts=0.7)) as station:
+        await known(api, identity)
+        answer = await rotating(api, identity)
+        found = answer.json() if answer.status_code == 200 else await outcome(api, identity)
+        assert found["state"] == ("kept" if station.password == old else "changed"), found
+    assert FaultInjected("power-cut") in notes
+    assert await refused(url, identity, station.password) == 101
+    if station.password != old:
+        assert await refused(url, identity, old) == 401
 
 
 async def connected_after(api: httpx.AsyncClient, epoch: int) -> int:

@@ -3,29 +3,34 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
 import pytest_asyncio
 
-from csms.harness import System, embedded, temporary_directory
+from csms.harness import System
 from simulator.config import ClientCertificate
 from tests.support.changing_station import Answer, Line, closed, online, refused, set_variables, simulated
-from tests.support.pki import Certified, authority, client_context
+from tests.support.guarded import Guarded
+from tests.support.pki import Certified
 from tests.support.third_party import eventually
+
+pytest_plugins = [
+    "tests.support.kafka_broker", "tests.support.system", "tests.support.guarded_system", "tests.support.guarded_broker"
+]  # fmt: skip
 
 HASHES = {"hashAlgorithm": "SHA256", "issuerNameHash": "a", "issuerKeyHash": "b", "serialNumber": "1"}
 INSTALLED = {"certificateType": "CSMSRootCertificate", "certificateHashData": HASHES}
 
 
 class Secured(NamedTuple):
-    """A system with a port for TLS, and the authority of all certificates."""
+    """A system with a port for TLS, the authority of its own certificate, and that of stations."""
 
     system: System
     root: Certified
-    folder: Path
+    stations: Certified
+    guarded: Guarded
 
     @property
     def plain(self) -> str:
@@ -37,25 +42,14 @@ class Secured(NamedTuple):
 
     def client(self, serial_number: str = "") -> ssl.SSLContext:
         """A station's TLS, with a certificate if it has one of this serial number."""
-        own = self.root.issue(serial_number) if serial_number else None
-        return client_context(self.root.pem, own, self.folder, check_hostname=False)
+        own = self.stations.issue(serial_number) if serial_number else None
+        return self.guarded.context(own, check_hostname=False)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def secured() -> AsyncIterator[Secured]:
-    with temporary_directory() as place:
-        root = authority()
-        (place / "root.pem").write_bytes(root.pem)
-        chain, key = root.issue("localhost", host="localhost").write(place, "csms")
-        settings = {"CSMS_OCPP_TLS_CERTS": f"{chain}:{key}", "CSMS_OCPP_CLIENT_CAS": str(place / "root.pem")}
-        system = embedded(place, **settings)
-        try:
-            await system.start()
-            yield Secured(system, root, place)
-            codes = await system.stop()
-            assert set(codes.values()) == {0}, f"{codes}\n{system.tails()}"
-        finally:
-            system.kill()
+@pytest.fixture
+def secured(guarded_on_each_log: Guarded) -> Secured:
+    guarded = guarded_on_each_log
+    return Secured(guarded.system, guarded.csms, guarded.operator, guarded)
 
 
 @pytest_asyncio.fixture
@@ -138,7 +132,7 @@ async def test_from_1_to_2_to_3_and_never_back(secured: Secured, api: httpx.Asyn
 
     tables = await secured.system.projections("device")
     await secured.system.stop()
-    rebuilt = await secured.system.csms("rebuild", "device")
+    rebuilt = await secured.system.csms("rebuild", "device", beside="device")
     assert rebuilt.code == 0, rebuilt.output
     assert f"device: {tables}" in rebuilt.output, "not what its events say"
     await secured.system.start()
@@ -188,7 +182,7 @@ async def test_a_station_without_what_it_needs_keeps_its_profile(secured: Secure
 async def test_a_simulated_station_goes_up_by_itself(secured: Secured, api: httpx.AsyncClient) -> None:
     """It checks what it needs (A05.FR.02), and forgets what is lower (A05.FR.06)."""
     name, password = "Up-simulated", await register(api, "Up-simulated")
-    own = secured.root.issue(name)
+    own = secured.stations.issue(name)
     url = secured.tls.replace("127.0.0.1", "localhost")
     certificate = ClientCertificate(own.pem.decode(), own.key_pem.decode())
     async with simulated(secured.plain, name, password, certificate=certificate) as station:

@@ -42,6 +42,7 @@ WITHIN = frozenset(
         ("GET", "/device/security-events"),
         ("GET", "/auth/certificates"),
         ("GET", "/auth/certificates/{fingerprint}"),
+        ("GET", "/auth/certificate-alarms"),
         ("GET", "/transactions/transactions"),
         ("GET", "/transactions/remote/{operationId}"),
         *(("GET", f"/{service}/commands/{{commandId}}") for service in HOSTS),

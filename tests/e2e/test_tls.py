@@ -3,19 +3,32 @@
 import asyncio
 import json
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from cryptography.hazmat.primitives.serialization import Encoding
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from csms.harness import embedded, temporary_directory
 from services.gateway.tls import SUITES
 from tests.support.guarded import PASSWORD, Guarded, beat
+from tests.support.ingress import ingress
 from tests.support.pki import authority
 from tests.support.third_party import eventually
 
-pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
+pytest_plugins = [
+    "tests.support.kafka_broker", "tests.support.system", "tests.support.guarded_system", "tests.support.guarded_broker"
+]  # fmt: skip
+
+
+@pytest_asyncio.fixture
+async def guarded(guarded_on_each_log: Guarded) -> AsyncIterator[Guarded]:
+    """`csms up`, then a process for each service on Kafka."""
+    async with guarded_on_each_log.system.client() as http:
+        guarded_on_each_log.http = http
+        yield guarded_on_each_log
 
 
 def s_client(guarded: Guarded, *options: str) -> subprocess.CompletedProcess[str]:
@@ -193,18 +206,20 @@ async def test_simulated_stations_charge_over_tls_with_nothing_lost(
     prefix = f"SIM{profile}"
     for number in (1, 2):
         guarded.operator.issue(f"{prefix}-{number:05d}").write(tmp_path, f"{prefix}-{number:05d}")
-    ran = await guarded.system.csms(
-        "simulate", "--stations", "2", "--profile", str(profile), "--ca-file", str(tmp_path / "root.pem"),
-        "--certificates", str(tmp_path), "--prefix", prefix, "--duration", "6", "--speed", "600",
-        "--faults", "offline,reconnect-storm",
-        "--api", f"http://127.0.0.1:{guarded.system.programs['up'].http_port}", "--key", guarded.system.key,
-        seconds=120,
-    )  # fmt: skip
+    with ingress(guarded.system) as api:
+        ran = await guarded.system.csms(
+            "simulate", "--stations", "2", "--profile", str(profile), "--ca-file", str(tmp_path / "root.pem"),
+            "--certificates", str(tmp_path), "--prefix", prefix, "--duration", "6", "--speed", "600",
+            "--faults", "offline,reconnect-storm", "--api", api, "--key", guarded.system.key,
+            "--url", guarded.system.secured[0].replace("127.0.0.1", "localhost"),
+            seconds=120,
+        )  # fmt: skip
     assert ran.code == 0, ran.output
     assert "All promises were kept" in ran.output
 
 
-async def test_up_says_where_stations_connect_and_what_is_wrong_with_the_files(guarded: Guarded) -> None:
+async def test_up_says_where_stations_connect_and_what_is_wrong_with_the_files(guarded_system: Guarded) -> None:
+    guarded = guarded_system
     output = guarded.system.programs["up"].output
 
     async def said() -> str:

@@ -115,6 +115,9 @@ AFTER = {
     "CertificateExpiring": ["CertificateIssued"],
     "CertificateExpired": ["CertificateIssued"],
     "CertificateRevoked": ["CertificateIssued"],
+    "CertificateRevocationStarted": ["CertificateIssued", "CertificateRevoked"],
+    "CertificateRevocationDone": ["CertificateIssued", "CertificateRevoked", "CertificateRevocationStarted"],
+    "CertificateRevocationFailed": ["CertificateIssued", "CertificateRevoked", "CertificateRevocationStarted"],
     "CertificateRenewalMoved": ["CertificateRenewalAsked"],
     "AuthorityDistrusted": ["AuthorityTrusted"],
 }

@@ -11,8 +11,10 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from csms import houses
 from ocppcore import topics
+from ocppcore.kafka.acls import HOUSES, acls
 from ocppcore.kafka.log import KafkaLog
 from ocppcore.kafka.membership import KafkaMembership
+from ocppcore.kafka.topics import IDENTITY
 from ocppcore.log import TopicPartition
 from ocppcore.memory import MemoryReader
 from ocppcore.service import Service
@@ -96,7 +98,14 @@ def test_copies_that_a_service_keeps_are_states_that_it_is_to_read(service: str)
     for name in definitions()[service].copies:
         topic = topics.BY_NAME[name]
         assert topic.compacted, name
-        assert service in (*topic.consumers, *topic.producers), name
+        assert service in topic.consumers, name
+
+
+def test_a_state_is_read_by_those_who_keep_a_copy_of_it() -> None:
+    """And by gateways; API keys by every process, for the requests that it serves."""
+    kept = {name: {house for house in topics.SERVICES if name in definitions()[house].copies} for name in topics.STATES}
+    kept[topics.APIKEYS] = set(topics.SERVICES)
+    assert {name: {*topics.BY_NAME[name].consumers} - {"gateway"} for name in topics.STATES} == kept
 
 
 def test_services_are_the_four_of_the_table() -> None:
@@ -177,8 +186,7 @@ def test_only_the_producers_of_the_table_append(seen: Seen) -> None:
 def test_only_the_consumers_of_the_table_read(seen: Seen) -> None:
     for house, assignments in seen.read.items():
         for topic in {place.topic for assignment in assignments for place in assignment}:
-            row = topics.BY_NAME[topic]
-            assert house in (*row.consumers, *row.producers), f"{house} reads {topic}"
+            assert house in topics.BY_NAME[topic].consumers, f"{house} reads {topic}"
 
 
 @pytest.mark.parametrize("service", topics.SERVICES)
@@ -200,3 +208,74 @@ def test_a_gateway_reads_its_own_slot_only(seen: Seen) -> None:
     ]
     assert {len(held) for held in slots if held} == {1}
     assert set().union(*slots) <= set(range(SLOTS))
+
+
+# Rights on a cluster
+
+
+EVERYBODYS = {topics.KEYS, topics.COPIES}
+REQUESTS = {topics.requests(service) for service in topics.SERVICES}
+UNUSED: dict[str, dict[str, set[str]]] = {
+    "Write": {
+        "gateway": {topics.frames("smartcharging")},
+        "auth": {topics.APIKEYS, topics.AUTHORITIES},
+        "smartcharging": {topics.OUTBOUND, topics.events("smartcharging")},
+    },
+    "Read": {
+        "gateway": {topics.frames(service) for service in topics.SERVICES},
+        "transactions": {"transactions.meter"},
+    },
+}
+"""What one run has no occasion for: a right that is neither used in it nor named here is one too many."""
+
+
+def unused(house: str, operation: str) -> set[str]:
+    """And what a simulated process does without: keys, copies in force, HTTP, rebuilds, the log's identity."""
+    found = EVERYBODYS | UNUSED[operation].get(house, set())
+    if operation == "Read":
+        found |= {topics.APIKEYS}
+    if house in topics.SERVICES:
+        found |= {IDENTITY} | (REQUESTS if operation == "Write" else {topics.events(house)})
+    return found
+
+
+def granted(operation: str, resource: str = "topic") -> dict[str, set[str]]:
+    """House -> what it may do this on."""
+    found: dict[str, set[str]] = {house: set() for house in HOUSES}
+    for acl in acls("", "csms-"):
+        if (acl.resource, acl.operation) == (resource, operation):
+            found[acl.principal.removeprefix("User:csms-")].add(acl.name)
+    return found
+
+
+@pytest.mark.parametrize("operation", ["Write", "Read"])
+@pytest.mark.parametrize("house", HOUSES)
+def test_what_a_house_does_it_is_granted_and_nothing_more(seen: Seen, house: str, operation: str) -> None:
+    written = {topic for topic, appending in seen.appended.items() if house in appending}
+    read = {place.topic for assignment in seen.read[house] for place in assignment}
+    used = written if operation == "Write" else read
+    rights = granted(operation)[house]
+    assert used - rights == set(), "done without the right"
+    assert rights - used - unused(house, operation) == set(), "granted, and nobody knows what for"
+
+
+def test_everybody_sees_all_topics_and_only_services_make_them() -> None:
+    every = {topic.name for topic in topics.TABLE}
+    for house in HOUSES:
+        own = every | {IDENTITY} if house in topics.SERVICES else every
+        assert granted("Describe")[house] == granted("DescribeConfigs")[house] == own
+        assert granted("Create")[house] == (own if house in topics.SERVICES else set())
+
+
+def test_a_service_joins_the_group_of_its_own_cells() -> None:
+    wanted = {service: {f"{service}.cells"} for service in topics.SERVICES}
+    assert granted("Read", "group") == {"gateway": set(), **wanted}
+
+
+def test_rights_are_named_one_by_one_within_the_namespace() -> None:
+    found = acls("north", "CN=")
+    assert len(set(found)) == len(found)
+    assert {acl.principal for acl in found} == {f"User:CN={house}" for house in HOUSES}
+    assert {acl.operation for acl in found} == {"Describe", "DescribeConfigs", "Create", "Read", "Write"}
+    names = {topic.name for topic in topics.TABLE} | {IDENTITY} | {f"{service}.cells" for service in topics.SERVICES}
+    assert {acl.name for acl in found} == {f"north.{name}" for name in names}

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from simulator.client import Clock, Network, Player
 from simulator.config import Setting, StationConfig
+from simulator.notes import Note
 from simulator.station import Station
 
 Answer = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -121,13 +122,20 @@ SOON = (
 
 
 @asynccontextmanager
-async def simulated(url: str, identity: str, password: str, **config: Any) -> AsyncIterator[Station]:
-    """A station of the simulator that plays until the block ends and boots fast; `config`: of `StationConfig`."""
+async def simulated(
+    url: str, identity: str, password: str, notes: list[Note] | None = None, **config: Any
+) -> AsyncIterator[Station]:
+    """A station of the simulator that plays until the block ends and boots fast; `config`: of `StationConfig`.
+
+    `notes`: takes what it tells its surroundings.
+    """
+    told = notes if notes is not None else []
     clock = Clock()
     station = Station(
         StationConfig(station_id=identity, password=password, variables=SOON, speed=20.0, **config), clock.now_ms()
     )
-    player = Player(station, 0, Network(url=url, dials=asyncio.Semaphore(1)), clock, lambda *_: None)
+    network = Network(url=url, dials=asyncio.Semaphore(1))
+    player = Player(station, 0, network, clock, lambda _, actions: told.extend(actions.notes))
     playing = asyncio.create_task(player.run())
     try:
         yield station

@@ -1,4 +1,4 @@
-"""A system with TLS as one real process, for the tests of its doors; the fixture is in `guarded_system.py`.
+"""A system with TLS as real processes, for the tests of its doors; the fixture is in `guarded_system.py`.
 
 Strangers come from loopback addresses of their own (`stranger`), because limits count failures by address.
 """
@@ -18,10 +18,11 @@ import psutil
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from csms.harness import System
-from tests.support.pki import Certified, client_context
+from csms.harness import Program, System
+from tests.support.pki import Certified, Kind, authority, client_context
 from tests.support.raw_ws import Raw, basic, request
 
+KINDS: tuple[Kind, ...] = ("EC", "RSA")
 PASSWORD = "correct-horse-battery-staple"
 _addresses = itertools.count(10)
 
@@ -44,12 +45,21 @@ class Guarded:
     names: "itertools.count[int]" = field(default_factory=itertools.count)
 
     @property
+    def door(self) -> Program:
+        """The process that stations connect to."""
+        return self.program("gateway")
+
+    def program(self, service: str) -> Program:
+        """The one that runs this service."""
+        return self.system.programs.get(service) or self.system.programs["up"]
+
+    @property
     def plain_port(self) -> int:
-        return int(self.system.environment["CSMS_OCPP_PORT"])
+        return int(self.door.environment["CSMS_OCPP_PORT"])
 
     @property
     def tls_port(self) -> int:
-        return int(self.system.environment["CSMS_OCPP_TLS_PORT"])
+        return int(self.door.environment["CSMS_OCPP_TLS_PORT"])
 
     def context(self, own: Certified | None = None, **options: Any) -> ssl.SSLContext:
         return client_context(self.csms.pem, own, self.folder, **options)
@@ -130,8 +140,10 @@ class Guarded:
         return found
 
     async def metric(self, name: str, **labels: str) -> float:
-        """The value of a metric of the gateway, 0 where it has none."""
-        answer = await self.http.get("/metrics")
+        """The value of a metric of the gateway, or of the service it is labelled with; 0 where it has none."""
+        port = self.program(labels.get("service", "gateway")).http_port
+        async with httpx.AsyncClient() as http:
+            answer = await http.get(f"http://127.0.0.1:{port}/metrics")
         wanted = {f'{label}="{value}"' for label, value in labels.items()}
         for line in answer.text.splitlines():
             head, _, value = line.rpartition(" ")
@@ -160,14 +172,41 @@ class Guarded:
         return bool(answer["connection"] and answer["connection"]["connected"])
 
     def process(self) -> psutil.Process:
-        running_now = self.system.programs["up"].process
+        running_now = self.door.process
         assert running_now is not None
         return psutil.Process(running_now.pid)
 
     def log(self) -> list[dict[str, Any]]:
-        """What it has logged."""
-        lines = self.system.programs["up"].output.read_text().splitlines()
+        """What the gateway's process has logged."""
+        lines = self.door.output.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+class Doors:
+    """An EC and an RSA certificate for the gateway, one operator's authority that is trusted, and a local one."""
+
+    def __init__(self, place: Path) -> None:
+        self.csms, self.operator = authority("Root of the CSMS"), authority("Root of the operator")
+        self.place = place
+        own = [self.csms.issue("localhost", kind=kind, host="localhost").write(place, kind) for kind in KINDS]
+        for folder, pem in (("cas", self.operator.pem), ("crls", self.operator.crl())):
+            (place / folder).mkdir()
+            (place / folder / "operator.pem").write_bytes(pem)
+        self.settings = {
+            "CSMS_OCPP_TLS_CERTS": ",".join(f"{chain}:{key}" for chain, key in own),
+            "CSMS_OCPP_CLIENT_CAS": str(place / "cas"),
+            "CSMS_OCPP_CLIENT_CRLS": str(place / "crls"),
+            "CSMS_OCPP_ORGANIZATIONS": "Operator; Partner, Inc.",
+            "CSMS_GATEWAY_TLS_LOOK_S": "0.1",
+            "CSMS_GATEWAY_HANDSHAKE_TIMEOUT_S": "3",
+            "CSMS_GATEWAY_FLOOD_ALLOWANCE": "1000000000",
+            "CSMS_AUTH_AUTHORITY": "local",
+            "CSMS_AUTH_ORGANIZATION": "Operator",
+            "CSMS_AUTH_CERTIFICATE_SEND_PAUSE_S": "1",
+        }
+
+    def of(self, system: System) -> Guarded:
+        return Guarded(system, self.csms, self.operator, self.place)
 
 
 async def beat(connection: ClientConnection, message_id: str = "beat") -> None:

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import pytest_asyncio
 
 from csms.harness import embedded, temporary_directory
-from tests.support.guarded import Guarded
-from tests.support.pki import authority
+from tests.support.guarded import Doors, Guarded
 from tests.support.system import running
 
 
@@ -26,24 +26,18 @@ async def guarded_system() -> AsyncIterator[Guarded]:
         yield guarded
 
 
+@pytest.fixture(params=["embedded", "kafka"], scope="session")
+def guarded_on_each_log(request: pytest.FixtureRequest) -> Guarded:
+    """The same on both logs, one after the other; needs the fixtures of `guarded_broker.py`."""
+    name = {"embedded": "guarded_system", "kafka": "guarded_kafka_system"}[request.param]
+    found: Guarded = request.getfixturevalue(name)
+    return found
+
+
 @asynccontextmanager
 async def opened(**more: str) -> AsyncIterator[Guarded]:
-    """`csms up` with an EC and an RSA certificate; one operator's authority is trusted. `more`: more settings."""
+    """`csms up` with what `Doors` has. `more`: more settings."""
     with temporary_directory() as place:
-        csms, operator = authority("Root of the CSMS"), authority("Root of the operator")
-        own = [csms.issue("localhost", kind=kind, host="localhost").write(place, kind) for kind in ("EC", "RSA")]
-        for folder, pem in (("cas", operator.pem), ("crls", operator.crl())):
-            (place / folder).mkdir()
-            (place / folder / "operator.pem").write_bytes(pem)
-        settings = {
-            "CSMS_OCPP_TLS_CERTS": ",".join(f"{chain}:{key}" for chain, key in own),
-            "CSMS_OCPP_CLIENT_CAS": str(place / "cas"),
-            "CSMS_OCPP_CLIENT_CRLS": str(place / "crls"),
-            "CSMS_OCPP_ORGANIZATIONS": "Operator; Partner, Inc.",
-            "CSMS_GATEWAY_TLS_LOOK_S": "0.1",
-            "CSMS_GATEWAY_HANDSHAKE_TIMEOUT_S": "3",
-            "CSMS_GATEWAY_FLOOD_ALLOWANCE": "1000000000",
-            **more,
-        }
-        async with running(embedded(place, **settings)) as system:
-            yield Guarded(system, csms, operator, place)
+        doors = Doors(place)
+        async with running(embedded(place, prefix=(), **doors.settings | more)) as system:
+            yield doors.of(system)

@@ -13,7 +13,7 @@ import uvloop
 from rich.console import Console
 
 from csms.bench.figures import Report
-from csms.bench.runs import LOGS, Options, run
+from csms.bench.runs import LOGS, PARTS, Options, run
 from csms.bench.table import table
 from csms.garbage import collect_garbage_seldom
 from csms.harness import ProcessFailed
@@ -26,6 +26,9 @@ QUICK = Options(runs=1, seconds=5.0, connections=500, hold_s=10.0, events=50_000
 def main(
     log: Annotated[
         list[str] | None, typer.Option(help="`embedded`, `kafka`, `kafka-apart`; may be repeated; without: all")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"{', '.join(f'`{one}`' for one in PARTS)}; may be repeated")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A short smoke run: its figures mean little")] = False,
     runs: Annotated[int | None, typer.Option(min=1, help="Medians of how many runs")] = None,
@@ -41,6 +44,7 @@ def main(
     """Measure throughput, latency, connections and replay of the whole system on this machine."""
     given: dict[str, Any] = {
         "logs": tuple(log) if log else None,
+        "parts": tuple(only) if only else None,
         "runs": runs,
         "seconds": seconds,
         "stations": stations,
@@ -55,6 +59,8 @@ def main(
     )
     if unknown := set(options.logs) - set(LOGS):
         raise typer.BadParameter(f"no such log: {', '.join(unknown)}; there are {', '.join(LOGS)}")
+    if unknown := set(options.parts) - set(PARTS):
+        raise typer.BadParameter(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     console = Console()
     report = Report(machine())
     collect_garbage_seldom()

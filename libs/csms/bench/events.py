@@ -11,10 +11,10 @@ import msgspec
 from ocppcore import topics
 from ocppcore.contracts.transactions import TransactionEvent
 from ocppcore.engine import step
-from ocppcore.engine.batch import Batch, Cell, event_headers, event_id
+from ocppcore.engine.batch import Batch, Cell, WholeCopy, event_headers, event_id
 from ocppcore.envelope import Frame, frame_record
 from ocppcore.log import Record, StreamRecord
-from ocppcore.service import Event, Need, Service
+from ocppcore.service import WHOLE, Event, Need, Service
 from ocppcore.store import StateKey
 from simulator.inputs import IdToken
 from simulator.load.script import UPDATED, Step, token_steps
@@ -53,7 +53,7 @@ def _decided(service: Service, batch: Batch, record: Record) -> list[Event]:
     needs: list[Need] = list(work.needs)
     for kind, id_ in needs:
         batch.cache.setdefault(StateKey(kind.KIND, id_), None)
-    batch.found = dict.fromkeys(work.lookups)
+    batch.found = {wanted: WholeCopy.of(()) if wanted[1] == WHOLE else None for wanted in work.lookups}
     batch.cell = Cell(0, 1, {}, {}, record.appended_at, {}, {})
     events: list[Event] = []
     for outcome in step.decide(service, work, batch, record.appended_at):

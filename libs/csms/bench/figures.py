@@ -97,6 +97,26 @@ class Query:
     rows: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Flood:
+    """The open loop, calm and while somebody tries wrong passwords, `kind` of `flood.KINDS`.
+
+    `refused_cpu_us`: what one of them costs all our processes; `guessing_cores`: what it costs who guesses, on the same
+    machine; `other_answers`: handshakes that were not refused with 401 or 404.
+    """
+
+    kind: str
+    calm_p50_ms: float
+    calm_p99_ms: float
+    p50_ms: float
+    p99_ms: float
+    refused_per_s: float
+    refused_cpu_us: float
+    guessing_cores: float
+    other_answers: int
+    errors: int
+
+
 @dataclass
 class LogFigures:
     """All runs on one log."""
@@ -111,6 +131,7 @@ class LogFigures:
     handshakes: list[Handshakes] = field(default_factory=list)
     transactions: int = 0
     queries: list[Query] = field(default_factory=list)
+    flood: list[Flood] = field(default_factory=list)
 
 
 @dataclass

@@ -42,6 +42,11 @@ _REQUEST = "\r\n".join(
 )
 
 
+def request(identity: str, basic: str) -> bytes:
+    """The opening handshake of a station; `basic`: its name and password, as HTTP wants them."""
+    return _REQUEST.format(path=f"/ocpp/{identity}", basic=basic).encode()
+
+
 class Station(NamedTuple):
     identity: str
     password: str
@@ -133,7 +138,7 @@ async def _connect(host: str, port: int, station: Station, tls: ssl.SSLContext |
         name = certificates.HOST if tls else None
         reader, writer = await asyncio.open_connection(host, port, ssl=tls, server_hostname=name)
         try:
-            writer.write(_REQUEST.format(path=f"/ocpp/{station.identity}", basic=basic).encode())
+            writer.write(request(station.identity, basic))
             return (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
         finally:
             writer.transport.abort()

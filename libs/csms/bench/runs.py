@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from csms.bench import handshakes, limits, queries, scenarios, systems
+from csms.bench import flood, handshakes, limits, queries, scenarios, systems
 from csms.bench.figures import LogFigures, Report, middle
 from csms.bench.registration import register
 from csms.bench.replay import place, produce, replay
@@ -15,6 +15,9 @@ from csms.bench.systems import System
 from simulator.load import LoadConfig
 
 LOGS = tuple(systems.NAMES)
+PARTS = ("connections", "loads", "handshakes", "replay", "queries")
+FLOODS_MAX = 3
+"""Runs of the floods: each is four loads long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,7 @@ class Options:
     events: int = 1_000_000
     transactions: int = 10_000_000
     partitions: int = 4
+    parts: tuple[str, ...] = PARTS
 
 
 class Bars:
@@ -63,23 +67,29 @@ async def run(options: Options, report: Report, console: Console) -> None:
     """Measure everything and note it in the report as it comes. Raises ProcessFailed, BrokerUnavailable, LoadError."""
     bars = Bars(console)
     with bars.progress:
-        await _echo(options, report, bars)
+        if "loads" in options.parts:
+            await _echo(options, report, bars)
         for log in options.logs:
             figures = LogFigures(systems.NAMES[log])
             report.logs.append(figures)
-            if options.connections:
+            if options.connections and "connections" in options.parts:
                 # On a system of its own: one that has held so many is a fifth slower afterwards, all caches being cold.
                 async with _system(log, options.partitions, bars) as system:
                     await _hold(options, figures, system, bars)
             async with _system(log, options.partitions, bars) as system:
-                await _loads(options, figures, system, bars)
-                if log == "embedded":
+                passwords = await _registered(options.stations, system, bars)
+                if "loads" in options.parts:
+                    await _loads(options, figures, system, bars, passwords)
+                if log == "embedded" and "handshakes" in options.parts:
+                    await _floods(options, figures, system, bars, passwords)
                     await _handshakes(options, figures, system, bars)
-                if log == "kafka":
+                if log == "kafka" and "loads" in options.parts:
                     await _round_trips(options, report, system, bars)
+                if log == "kafka" and "replay" in options.parts:
                     await _replays(options, figures, system, bars)
-            if log == "embedded":
+            if log == "embedded" and "replay" in options.parts:
                 await _replays(options, figures, None, bars)
+            if log == "embedded" and "queries" in options.parts:
                 await _queries(options, figures, bars)
 
 
@@ -131,9 +141,7 @@ async def _hold(options: Options, figures: LogFigures, system: System, bars: Bar
         come(1, f"{held.connected:,}, {held.bytes_per_connection / 1024:.1f} KiB each")
 
 
-async def _loads(options: Options, figures: LogFigures, system: System, bars: Bars) -> None:
-    passwords = await _registered(options.stations, system, bars)
-
+async def _loads(options: Options, figures: LogFigures, system: System, bars: Bars, passwords: tuple[str, ...]) -> None:
     def load(count: int, **more: object) -> LoadConfig:
         return scenarios.load(system.ocpp_url, count, passwords, **more)
 
@@ -150,6 +158,18 @@ async def _loads(options: Options, figures: LogFigures, system: System, bars: Ba
                 figure = await scenarios.open_loop(system, config)
                 into.append(figure)
                 come(number + 1, f"p50 {figure.p50_ms:.1f} ms, p99 {figure.p99_ms:.1f} ms")
+
+
+async def _floods(
+    options: Options, figures: LogFigures, system: System, bars: Bars, passwords: tuple[str, ...]
+) -> None:
+    runs = min(options.runs, FLOODS_MAX)
+    with bars.bar(f"{system.name}: {flood.RATE:,} wrong passwords a second", runs) as come:
+        for number in range(runs):
+            more = {"mode": "open", "rate": options.rate, "duration_s": options.seconds}
+            found = await flood.measure(system, scenarios.load(system.ocpp_url, options.stations, passwords, **more))
+            figures.flood += found
+            come(number + 1, f"p99 {found[0].calm_p99_ms:.1f} → " + ", ".join(f"{one.p99_ms:.1f}" for one in found))
 
 
 async def _handshakes(options: Options, figures: LogFigures, system: System, bars: Bars) -> None:

@@ -85,7 +85,7 @@ async def on_kafka(partitions: int, *, apart: bool) -> AsyncIterator[System]:
         others = {"postgres": postgres.pid} | _broker_pid()
         more = {"CSMS_PARTITIONS": str(partitions), "CSMS_LOG_LEVEL": "warning"}
         if apart:
-            running = harness.on_kafka(directory, broker.bootstrap, postgres.dsn, replicas=None, **more)
+            running = harness.on_kafka(directory, broker.bootstrap, postgres.dsn, replicas=None, own=None, **more)
             system = System(NAMES["kafka-apart"], running, others)
         else:
             more |= {"CSMS_LOG": "kafka", "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap, "DATABASE_URL": postgres.dsn}

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from rich.table import Table
 
-from csms.bench.figures import Closed, Handshakes, LogFigures, Open, Report, middle
+from csms.bench.figures import Closed, Flood, Handshakes, LogFigures, Open, Report, middle
 
 T = TypeVar("T")
 
@@ -23,6 +23,8 @@ AUTHORIZE_MS = 50.0
 """The longest that Authorize may take, at p99, while transactions run at half of what the system carries."""
 QUERY_MS = 50.0
 """The longest that a page of the list of transactions may take."""
+FLOODED = 2.0
+"""How much slower the slowest of a hundred answers may be under a flood of wrong passwords."""
 
 
 def table(report: Report) -> Table:
@@ -37,6 +39,7 @@ def table(report: Report) -> Table:
     _half(shown, report.logs)
     _held(shown, report.logs)
     _handshakes(shown, report.logs)
+    _flood(shown, report.logs)
     _replay(shown, report.logs)
     _queries(shown, report.logs)
     return shown
@@ -185,6 +188,23 @@ def _handshakes(shown: Table, logs: Sequence[LogFigures]) -> None:
             for log in logs
         ]
         shown.add_row(f"[bold]handshakes/s[/bold], CPU each: {kind}", *cells, "")
+
+
+def _flood(shown: Table, logs: Sequence[LogFigures]) -> None:
+    kinds = dict.fromkeys(run.kind for log in logs for run in log.flood)
+    for kind in kinds:
+        runs = [[run for run in log.flood if run.kind == kind] for log in logs]
+        cells = [_worse(some) if some else "-" for some in runs]
+        shown.add_row(f"[bold]wrong passwords[/bold] {kind}: real stations' p99", *cells, "")
+
+
+def _worse(runs: Sequence[Flood]) -> str:
+    """Against the same load in the same run without a flood."""
+    ratio = [run.p99_ms / run.calm_p99_ms for run in runs]
+    judged = _judged(ratio, FLOODED, operator.le, "≤", 1, 1)
+    calm, flooded = (middle([getattr(run, name) for run in runs]) for name in ("calm_p99_ms", "p99_ms"))
+    refused, cost = (middle([getattr(run, name) for run in runs]) for name in ("refused_per_s", "refused_cpu_us"))
+    return f"{calm:.1f} → {flooded:.1f} ms, {judged}; {refused:,.0f}/s refused, {cost:,.0f} µs each"
 
 
 def _replay(shown: Table, logs: Sequence[LogFigures]) -> None:

@@ -19,6 +19,16 @@ RenewalState = Literal["asked", "triggered", "requested", "issued", "installed",
 """`asked` (TriggerMessage), `triggered` (accepted), `requested` (the CSR came), `issued` (CertificateSigned goes out),
 then one end: `installed` (the station accepted it), `rejected` (by the station), `failed`, `no_effect` (in time)."""
 
+CertificateAlarm = Literal["flood", "signing_failed", "rejected_by_station", "undelivered", "revocation_failed"]
+"""`flood`: too many CSRs; `signing_failed`: by the authority; `undelivered`: no answer to CertificateSigned;
+`revocation_failed`: an external authority has not revoked what is revoked here."""
+
+CrlReason = Literal["unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation"]
+"""Why, as a CRL says it (RFC 5280, 5.3.1)."""
+
+AuthorityTold = Literal["", "asked", "revoked", "failed"]
+"""How far an external authority is with a revocation; "": it is not asked."""
+
 
 class CaCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate of an authority."""
@@ -73,12 +83,31 @@ class RenewCertificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     identity: str = ""
 
 
+class RenewUnasked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Decide whether a station is asked for a new certificate unasked; key = station. `fingerprint`: the certificate
+    that nears its end, "": the station came with one that was not signed here."""
+
+    NAME: ClassVar[str] = "auth.RenewUnasked.v1"
+    fingerprint: str = ""
+
+
 class RevokeCertificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Key = station."""
 
     NAME: ClassVar[str] = "auth.RevokeCertificate.v1"
     fingerprint: str
     reason: str = ""
+    crl_reason: CrlReason = "unspecified"
+
+
+class RevocationResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came of asking the authority to revoke; key = station. `error` "": it has. `again`: as in SigningResult."""
+
+    NAME: ClassVar[str] = "auth.RevocationResult.v1"
+    fingerprint: str
+    attempt: int
+    error: str = ""
+    again: bool = False
 
 
 class EnsureLocalAuthority(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +131,17 @@ class LocalAuthorityResult(msgspec.Struct, frozen=True, kw_only=True):
 
     NAME: ClassVar[str] = "auth.LocalAuthorityResult.v1"
     hierarchies: tuple[MadeHierarchy, ...]
+
+
+class EnsureAcmeKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Asked at every start where an ACME server signs: this key is the account's if there is none. Key = `acme`.
+
+    `key`: the private key, encrypted for auth alone; `thumbprint`: of the public one (RFC 7638).
+    """
+
+    NAME: ClassVar[str] = "auth.EnsureAcmeKey.v1"
+    key: str
+    thumbprint: str
 
 
 class TrustAuthority(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +191,8 @@ class CertificateRequestSuperseded(AuthStationEvent, frozen=True, kw_only=True, 
 
 
 class CertificateIssued(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The authority signed. `superseded`: too late, the station wants another one by now."""
+    """The authority signed. `superseded`: too late, the station wants another one by now. `renew_at`: when, in use, it
+    is to be renewed unasked."""
 
     TYPE: ClassVar[str] = "auth.CertificateIssued.v1"
     request_id: str
@@ -166,6 +207,7 @@ class CertificateIssued(AuthStationEvent, frozen=True, kw_only=True, omit_defaul
     chain: tuple[str, ...]
     issuers: tuple[CaCertificate, ...] = ()
     superseded: bool = False
+    renew_at: int = 0
 
 
 class CertificateEvent(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -237,11 +279,35 @@ class CertificateRevoked(CertificateEvent, frozen=True, kw_only=True, omit_defau
     actor: str = ""
 
 
+class CertificateRevocationStarted(CertificateEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The authority that signed it is asked to revoke it too, for the `attempt`-th time."""
+
+    TYPE: ClassVar[str] = "auth.CertificateRevocationStarted.v1"
+    attempt: int
+    crl_reason: CrlReason
+
+
+class CertificateRevocationDone(CertificateEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The authority has revoked it."""
+
+    TYPE: ClassVar[str] = "auth.CertificateRevocationDone.v1"
+    attempt: int
+
+
+class CertificateRevocationFailed(CertificateEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The authority has not. `retry_at` 0: it is not asked again by itself."""
+
+    TYPE: ClassVar[str] = "auth.CertificateRevocationFailed.v1"
+    attempt: int
+    reason: str
+    retry_at: int = 0
+
+
 class CertificateAlarmRaised(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
     """An operator must look: a station will not get its certificate by itself (A02, error handling)."""
 
     TYPE: ClassVar[str] = "auth.CertificateAlarmRaised.v1"
-    what: Literal["flood", "signing_failed", "rejected_by_station", "undelivered"]
+    what: CertificateAlarm
     reason: str
     request_id: str = ""
 
@@ -250,8 +316,12 @@ class CertificateAlarmRaised(AuthStationEvent, frozen=True, kw_only=True, omit_d
 
 
 class CertificateRenewalAsked(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """By a person (`actor`), or because the station came with a certificate that has expired (A00.FR.429): then
-    TriggerMessage waits until `trigger_at`, so that the station can boot first."""
+    """By a person (`actor`), or because the station came with a certificate that has expired (A00.FR.429), or
+    `unasked`: its certificate nears its `ending`, or is `foreign`, signed by others (A00.FR.406).
+
+    TriggerMessage waits until `trigger_at`, so that a station that has just connected can boot first, and then
+    `queue_for_ms` for one that is away.
+    """
 
     TYPE: ClassVar[str] = "auth.CertificateRenewalAsked.v1"
     operation_id: str
@@ -261,6 +331,18 @@ class CertificateRenewalAsked(AuthStationEvent, frozen=True, kw_only=True, omit_
     evse_id: int | None = None
     actor: str = ""
     trigger_at: int = 0
+    queue_for_ms: int = 0
+    unasked: Literal["", "ending", "foreign"] = ""
+
+
+class CertificateRenewalPlanned(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A certificate in use nears its end (`fingerprint`), or a station came with one that was not signed here (""):
+    it is asked for another, if it may be. Looked at again at `again_at`; `attempt` counts from 1."""
+
+    TYPE: ClassVar[str] = "auth.CertificateRenewalPlanned.v1"
+    attempt: int
+    again_at: int
+    fingerprint: str = ""
 
 
 class CertificateRenewalDue(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -305,6 +387,17 @@ class LocalAuthorityMade(Event, frozen=True, kw_only=True, omit_defaults=True):
     authority: str
     authorities: tuple[TrustAuthority, ...]
     due: int
+
+    def subject(self) -> str:
+        return self.authority
+
+
+class AcmeKeyMade(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The account at the ACME server has a key, and another account if it had one before. `thumbprint`: RFC 7638."""
+
+    TYPE: ClassVar[str] = "auth.AcmeKeyMade.v1"
+    authority: str
+    thumbprint: str
 
     def subject(self) -> str:
         return self.authority

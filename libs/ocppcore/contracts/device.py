@@ -44,6 +44,7 @@ class Automatic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     provisioning: bool = False
     local_list: bool = False
     desired_state: bool = False
+    certificates: bool = False
 
 
 class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):

@@ -216,7 +216,7 @@ class Engine:
             raise LogReplaced(f"{self.service.name}: the database knows log {noted}, this is {identity}: csms recover")
 
     async def _serve(self) -> None:
-        membership = self.log.membership(f"{self.service.name}.cells", topics.requests(self.service.name))
+        membership = self.log.membership(topics.cells_group(self.service.name), topics.requests(self.service.name))
         self._forget()
         try:
             async with asyncio.TaskGroup() as group:
@@ -224,6 +224,7 @@ class Engine:
                 group.create_task(self.copies.run())
                 group.create_task(self._effects.run())
                 group.create_task(self._sweeper.run())
+                group.create_task(_watch(membership))
                 group.create_task(self._loop(membership))
         finally:
             await membership.leave()
@@ -633,6 +634,12 @@ class Engine:
         if now - self._cleaned_at >= self.settings.clean_every_s * 1000:
             self._cleaned_at = now
             await self.store.expire(now, self.settings.clean_rows_max)
+
+
+async def _watch(membership: Membership) -> None:
+    """Fail when the membership has failed: whoever has no cells looks exactly like one that no cell is left for."""
+    while True:
+        await membership.changed()
 
 
 def _where(error: Exception) -> str:

@@ -194,7 +194,7 @@ class Fetcher:
                     self.out_of_range[partition] = wanted[partition]
                     self.arrived.set()
                 elif error_code:
-                    self._fail(self._cluster.unavailable(f"{topic}, {number}: {for_code(error_code).__name__}"))
+                    self._fail(self._cluster.unavailable(for_code(error_code)(f"{topic}, {number}")))
                 elif data:
                     size += self._buffer(partition, data)
         return size, moved

@@ -1,22 +1,24 @@
 """`KafkaLog`: the log port on a Kafka cluster."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer  # type: ignore[import-untyped]
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from aiokafka.structs import TopicPartition as KafkaPartition  # type: ignore[import-untyped]
 
+from ocppcore.kafka.acls import Acl
 from ocppcore.kafka.appender import Appender, Entry
 from ocppcore.kafka.cluster import Cluster, stop
 from ocppcore.kafka.membership import KafkaMembership
 from ocppcore.kafka.quiet import quieten
 from ocppcore.kafka.reader import KafkaReader
-from ocppcore.kafka.topics import TopicPlan, declare_topics
+from ocppcore.kafka.rights import check_rights
+from ocppcore.kafka.security import PLAINTEXT, Security
+from ocppcore.kafka.topics import IDENTITY, TopicPlan, declare_topics
 from ocppcore.log import Headers, Log, NewRecord, RecordTooLarge, StreamRecord, TopicPartition
 
-IDENTITY = "log.identity"
 NUMBER = "number"
 RECORD_OVERHEAD_BYTES = 64
 
@@ -24,6 +26,7 @@ RECORD_OVERHEAD_BYTES = 64
 class KafkaLog(Log):
     """One per process. Connects at the first use; an empty value is Kafka's tombstone on compacted topics.
 
+    `security`: how it shows itself to the brokers and knows them.
     `patience_s`: how long an outage of the cluster is waited out before LogUnavailable. `session_timeout_s`: after so
     long without a sign of life a member's cells go to others (the broker's `group.min.session.timeout.ms` is usually
     6 s). `replication`: copies of each new partition; None: three, or as many as there are brokers.
@@ -34,6 +37,7 @@ class KafkaLog(Log):
         bootstrap: str,
         namespace: str = "",
         *,
+        security: Security = PLAINTEXT,
         patience_s: float = 90.0,
         session_timeout_s: float = 6.0,
         in_flight_bytes_max: int = 16_777_216,
@@ -41,7 +45,7 @@ class KafkaLog(Log):
         replication: int | None = None,
     ) -> None:
         quieten()
-        self._cluster = Cluster(bootstrap, patience_s)
+        self._cluster = Cluster(bootstrap, patience_s, security)
         self._prefix = f"{namespace}." if namespace else ""
         self._session_timeout_s = session_timeout_s
         self._record_bytes_max = record_bytes_max
@@ -75,6 +79,10 @@ class KafkaLog(Log):
         await declare_topics(self._cluster, plan)
         # A new partition's broker may not know yet that it leads it: this asks until it does.
         await self.ends([TopicPartition(topic, partition) for topic, n in partitions.items() for partition in range(n)])
+
+    async def check_rights(self, wanted: Iterable[Acl]) -> None:
+        """Raises RightsMissing where this user lacks one of these, of topics that are declared."""
+        await check_rights(self._cluster, wanted)
 
     async def identity(self) -> str:
         """The first record of a topic of its own; each under another key, so that compaction keeps the first."""

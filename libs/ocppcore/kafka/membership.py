@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener  # type: ignore
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 
-from ocppcore.kafka.cluster import RETRY_S, Cluster, stop
-from ocppcore.log import LogUnavailable, Membership
+from ocppcore.kafka.cluster import NOT_ALLOWED, RETRY_S, Cluster, stop
+from ocppcore.log import LogUnavailable, Membership, RightsMissing
 
 HEARTBEATS_PER_SESSION = 4
 POLL_MS = 1000
@@ -33,7 +33,7 @@ class KafkaMembership(Membership):
         self._cells: frozenset[int] = frozenset()
         self._told: frozenset[int] = frozenset()
         self._moved = asyncio.Event()
-        self._failure: LogUnavailable | None = None
+        self._failure: LogUnavailable | RightsMissing | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._left = False
         self._consumer: AIOKafkaConsumer | None = None
@@ -44,10 +44,10 @@ class KafkaMembership(Membership):
         return self._cells
 
     async def changed(self) -> frozenset[int]:
-        """See the port. Raises LogUnavailable when the group cannot be joined."""
+        """See the port."""
         while self._cells == self._told:
             if self._failure is not None:
-                raise LogUnavailable(*self._failure.args)
+                raise type(self._failure)(*self._failure.args)
             await self._moved.wait()
             self._moved.clear()
         self._told = self._cells
@@ -58,7 +58,8 @@ class KafkaMembership(Membership):
             return
         self._left = True
         self._own(frozenset())
-        self._task.cancel()
+        if self._failure is None:  # else it is stopping its client already
+            self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _belong(self) -> None:
@@ -73,6 +74,8 @@ class KafkaMembership(Membership):
                         # Nothing comes, the partitions are paused: so aiokafka reports a coordination that failed.
                         await self._consumer.getmany(timeout_ms=POLL_MS)
                         well_at = loop.time()
+                except NOT_ALLOWED as error:
+                    raise RightsMissing(*self._cluster.unavailable(error).args) from error
                 except KafkaError as error:
                     # aiokafka gives up on errors that pass, such as a coordinator that is loading: join anew.
                     logger.warning("group %s: %r", self._group, error)
@@ -80,13 +83,13 @@ class KafkaMembership(Membership):
                 await stop(self._consumer)
                 await asyncio.sleep(RETRY_S)
             self._fail(self._cluster.unavailable(f"group {self._group} cannot be joined"))
-        except LogUnavailable as error:
+        except (LogUnavailable, RightsMissing) as error:
             self._fail(error)
         finally:
             if self._consumer is not None:
                 await stop(self._consumer)
 
-    def _fail(self, error: LogUnavailable) -> None:
+    def _fail(self, error: LogUnavailable | RightsMissing) -> None:
         self._failure = error
         self._own(frozenset())
         self._moved.set()

@@ -8,7 +8,7 @@ from aiokafka.client import AIOKafkaClient  # type: ignore[import-untyped]
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from aiokafka.structs import TopicPartition as KafkaPartition  # type: ignore[import-untyped]
 
-from ocppcore.kafka.cluster import Cluster
+from ocppcore.kafka.cluster import Cluster, stop
 from ocppcore.kafka.fetcher import Chunk, Fetcher
 from ocppcore.log import LogUnavailable, PositionLost, Reader, Record, TopicPartition
 
@@ -62,7 +62,7 @@ class KafkaReader(Reader):
         await self._drop_fetcher()
         client, self._client = self._client, None
         if client is not None:
-            await client.stop()
+            await stop(client)
 
     async def _apply_assignment(self) -> None:
         if self._asked is None:
@@ -162,4 +162,8 @@ class _Client:
         await self.kafka.bootstrap()
 
     async def stop(self) -> None:
+        # A broker holds a fetch for a while, and with TLS a goodbye is not answered before it: that took 30 s.
+        for connection in tuple(self.kafka._conns.values()):
+            if connection._writer is not None:
+                connection._writer.transport.abort()
         await self.kafka.close()

@@ -11,6 +11,9 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code  # typ
 from ocppcore.kafka.cluster import RETRY_S, Cluster
 from ocppcore.log import LogError, PartitionsChanged
 
+IDENTITY = "log.identity"
+"""The topic of the log's identity: the only one that is not in the table of topics."""
+
 REPLICAS = 3
 DAY_MS = 86_400_000
 BATCH_OVERHEAD_BYTES = 1024

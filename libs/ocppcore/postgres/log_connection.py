@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import asyncpg  # type: ignore[import-untyped]
 
 from ocppcore.log import LogUnavailable
-from ocppcore.postgres.reach import KEEPALIVES, UNREACHABLE, Connection, describe
+from ocppcore.postgres.reach import KEEPALIVES, NEVER_REACHED, UNREACHABLE, Connection, describe
 
 T = TypeVar("T")
 
@@ -61,12 +61,17 @@ class Dial:
         )
 
     async def persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Repeat what may be repeated until it works; LogUnavailable when that takes longer than the patience."""
+        """Repeat what may be repeated until it works; LogUnavailable when that takes longer than the patience.
+
+        Or at once where waiting does not help.
+        """
         end = time.monotonic() + self.patience_s
         pauses = Pauses()
         while True:
             try:
                 return await attempt()
+            except NEVER_REACHED as error:
+                raise LogUnavailable(f"the database cannot be used: {describe(error)}") from error
             except UNREACHABLE as error:
                 if time.monotonic() > end:
                     raise LogUnavailable(f"no database for {self.patience_s:.0f} s: {describe(error)}") from error

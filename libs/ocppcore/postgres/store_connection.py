@@ -10,9 +10,15 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
-from ocppcore.postgres.reach import KEEPALIVES, UNREACHABLE, Connection, describe
+from ocppcore.postgres.reach import KEEPALIVES, NEVER_REACHED, UNREACHABLE, Connection, describe
 from ocppcore.postgres.store_tables import lock_key
 from ocppcore.store import StoreUnavailable
 
@@ -168,9 +174,9 @@ class Connections:
             raise StoreUnavailable(other)
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Repeat until it works; waits between grow to 2 s."""
+        """Repeat until it works, unless waiting does not help; waits between grow to 2 s."""
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type((*UNREACHABLE, *ROLLED_BACK)),
+            retry=retry_if_exception_type((*UNREACHABLE, *ROLLED_BACK)) & retry_if_not_exception_type(NEVER_REACHED),
             stop=stop_after_delay(self._patience_s),
             wait=wait_random_exponential(multiplier=0.05, max=2.0),
             reraise=True,
@@ -179,6 +185,8 @@ class Connections:
             async for again in retrying:
                 with again:
                     return await attempt()
+        except NEVER_REACHED as error:
+            raise StoreUnavailable(f"the database cannot be used: {describe(error)}") from error
         except (*UNREACHABLE, *ROLLED_BACK) as error:
             self._check_open(error)
             raise StoreUnavailable(f"no database for {self._patience_s:.0f} s: {describe(error)}") from error

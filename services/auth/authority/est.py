@@ -35,7 +35,7 @@ def tls(trust: Path | None, certificate: Path | None, key: Path | None) -> ssl.S
             context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         named = ", ".join(str(path) for path in (trust, certificate, key) if path is not None)
-        raise OperatorError(f"the files for the EST server cannot be used ({named}): {error}") from None
+        raise OperatorError(f"the files for the authority's server cannot be used ({named}): {error}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

@@ -1,4 +1,5 @@
-"""What an authority does: sign a certificate request. Adapters: `local`, `command`, `est`."""
+"""What an authority does: sign a certificate request; some can be told to revoke. Adapters: `local`, `command`, `est`,
+`acme`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Protocol
 from cryptography import x509
 
 from ocppcore.contracts.auth import CertificateUse
+from ocppcore.contracts.certificates import CrlReason
 
 
 class AuthorityFailed(Exception):
@@ -42,3 +44,10 @@ class Authority(Protocol):
 
         Asked again for the same request it may sign again. Raises AuthorityFailed, within a bounded time.
         """
+
+
+class Revoker(Protocol):
+    """Who asks an authority outside to revoke what it signed."""
+
+    async def revoke(self, chain: Sequence[x509.Certificate], reason: CrlReason) -> None:
+        """`chain`: leaf first. Asked again for one that is revoked it is content. Raises AuthorityFailed."""

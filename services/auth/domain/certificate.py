@@ -12,6 +12,7 @@ import msgspec
 from ocppcore import topics
 from ocppcore.contracts.auth import AuthorityState, CertificateUse
 from ocppcore.contracts.certificates import (
+    AuthorityTold,
     CertificateAccepted,
     CertificateEvent,
     CertificateExpired,
@@ -22,15 +23,19 @@ from ocppcore.contracts.certificates import (
     CertificateSendingFailed,
     CertificateSent,
     CertificateState,
-    RevokeCertificate,
+    CrlReason,
     TrustAuthority,
 )
 from ocppcore.envelope import Request, request_record, state_record
 from ocppcore.log import NewRecord
-from ocppcore.service import NOTHING, Aggregate, Context, Drop, Follow, Need, Outcome, Put, Result, Timer, View, problem
+from ocppcore.service import NOTHING, Aggregate, Context, Drop, Follow, Need, Outcome, Put, Timer, View
 from ocppcore.store import Table, Upsert
 
 EXPIRY: Final = "certificate-expiry"
+RENEW: Final = "certificate-renew"
+"""Set while a certificate is in use: it is to be renewed unasked."""
+TELL: Final = "certificate-revocation"
+"""Set while the authority that signed it is to be asked again to revoke it."""
 DAY_MS: Final = 24 * 3600 * 1000
 MILESTONES: Final = (30, 14, 3)
 """Days before expiry at which it is an event."""
@@ -54,18 +59,21 @@ CERTIFICATES = Table(
         "changed_at": "bigint",
         "request_id": "text",
         "reason": "text",
+        "told": "text",
     },
     key=("fingerprint",),
     indexes=(("station",), ("state",), ("not_after",), ("issuer_fingerprint", "state")),
 )
-"""`station`: normalised, `identity`: as it is spelled; `type`: what the station asked for, "" for both uses."""
+"""`station`: normalised, `identity`: as it is spelled; `type`: what the station asked for, "" for both uses; `told`:
+how far the authority is with its revocation."""
 
 CHAINS = Table("certificate_chains", {"fingerprint": "text", "chain": "text"}, key=("fingerprint",))
 """`chain`: PEM, leaf first, without the root."""
 
 
 class Certificate(Aggregate, frozen=True, kw_only=True):
-    """One that has not expired; id = `certificate_key`. `at`: when its state changed."""
+    """One that has not expired; id = `certificate_key`. `at`: when its state changed. `renewals`: how often it was
+    tried to renew it unasked, from `renew_at` on; `tellings`: how often the authority was asked to revoke it."""
 
     KIND: ClassVar[str] = "Certificate"
     station: str
@@ -83,6 +91,11 @@ class Certificate(Aggregate, frozen=True, kw_only=True):
     state: CertificateState
     at: int
     reason: str = ""
+    renew_at: int = 0
+    renewals: int = 0
+    told: AuthorityTold = ""
+    tellings: int = 0
+    crl_reason: CrlReason = "unspecified"
 
 
 def certificate_key(station: str, fingerprint: str) -> str:
@@ -132,30 +145,6 @@ def expire(subject: str, view: View, context: Context) -> Outcome:
     return Outcome((expiring,))
 
 
-def revoke_needs(body: RevokeCertificate, station: str) -> Sequence[Need]:
-    return ((Certificate, certificate_key(station, body.fingerprint)),)
-
-
-def revoke(body: RevokeCertificate, view: View, context: Context) -> Outcome:
-    """It opens nothing from now on: 204; 404 when it is not there or has expired."""
-    found = view.get(Certificate, certificate_key(context.station, body.fingerprint))
-    if found is None:
-        return Outcome(result=problem(404, "Unknown certificate", "no certificate that is valid has this fingerprint"))
-    if found.state == "revoked":
-        return Outcome(result=Result(204))
-    revoked = CertificateRevoked(
-        at=context.now,
-        station=found.station,
-        fingerprint=found.fingerprint,
-        serial_number=found.serial_number,
-        certificate_type=found.type,
-        not_after=found.not_after,
-        reason=body.reason,
-        actor=context.actor,
-    )
-    return Outcome((revoked,), result=Result(204))
-
-
 # Folding
 
 
@@ -177,6 +166,7 @@ def evolve_issued(event: CertificateIssued, _: View) -> Iterable[Put | Timer]:
         request_id=event.request_id,
         state=state,
         at=event.at,
+        renew_at=event.renew_at,
     )
     yield Put(key, made)
     yield _timer(key, made, event.at)
@@ -193,6 +183,10 @@ def moved(
     changed = msgspec.structs.replace(found, state=state, at=at, reason=reason)
     yield Put(key, changed)
     yield _timer(key, changed, at)
+    if state == "accepted" and found.renew_at:
+        yield Timer(RENEW, key, max(found.renew_at, at))
+    elif found.state == "accepted":
+        yield Timer(RENEW, key, None)
 
 
 def _timer(key: str, certificate: Certificate, at: int) -> Timer:
@@ -231,6 +225,8 @@ def evolve_expired(event: CertificateExpired, _: View) -> Iterable[Drop | Timer]
     key = certificate_key(event.subject(), event.fingerprint)
     yield Drop(Certificate, key)
     yield Timer(EXPIRY, key, None)
+    yield Timer(RENEW, key, None)
+    yield Timer(TELL, key, None)
 
 
 def evolve_revoked(event: CertificateRevoked, view: View) -> Iterable[Put | Timer]:
@@ -272,7 +268,7 @@ def row(certificate: Certificate) -> Upsert:
     values = (
         one.fingerprint, one.station, one.identity, one.type, one.serial_number, one.subject, one.issuer,
         one.issuer_fingerprint, one.state, one.not_before, one.not_after, one.issued_at, one.at, one.request_id,
-        one.reason,
+        one.reason, one.told,
     )  # fmt: skip
     return Upsert(CERTIFICATES, values)
 

@@ -286,7 +286,7 @@ def _row(
 def derive_asked(event: CertificateRenewalAsked, follow: Follow) -> Iterable[NewRecord]:
     """TriggerMessage is device's to send; its end comes back as a record."""
     if not event.trigger_at:
-        yield _trigger_record(event, event.evse_id, event.actor, follow)
+        yield _trigger_record(event, event.evse_id, event.actor, follow, event.queue_for_ms)
 
 
 def derive_due(event: CertificateRenewalDue, follow: Follow) -> Iterable[NewRecord]:
@@ -294,7 +294,11 @@ def derive_due(event: CertificateRenewalDue, follow: Follow) -> Iterable[NewReco
 
 
 def _trigger_record(
-    event: CertificateRenewalAsked | CertificateRenewalDue, evse_id: int | None, actor: str, follow: Follow
+    event: CertificateRenewalAsked | CertificateRenewalDue,
+    evse_id: int | None,
+    actor: str,
+    follow: Follow,
+    queue_for_ms: int = 0,
 ) -> NewRecord:
     payload: dict[str, object] = {"requestedMessage": _TRIGGER[event.certificate_type]}
     if evse_id is not None:
@@ -303,6 +307,7 @@ def _trigger_record(
         command_id=event.command_id,
         action="TriggerMessage",
         payload=msgspec.Raw(msgspec.json.encode(payload)),
+        queue_for_ms=queue_for_ms,
         reply_service="auth",
         reference=REFERENCE + renewal_key(event.subject(), event.certificate_type),
         identity=event.station,

@@ -19,6 +19,7 @@ from ocppcore.commands import ask_needs as command_needs
 from ocppcore.contracts.auth import CertificateSigningRefused, CertificateUse
 from ocppcore.contracts.certificates import (
     CertificateAccepted,
+    CertificateAlarm,
     CertificateAlarmRaised,
     CertificateIssued,
     CertificateRejected,
@@ -53,7 +54,11 @@ REASON_CHARACTERS_MAX: Final = 500
 
 @dataclass(frozen=True)
 class Rules:
-    """What the installation sets. `uses`: what an authority is there for; times in ms, `*_pause_ms` doubles."""
+    """What the installation sets. `uses`: what an authority is there for; times in ms, `*_pause_ms` doubles.
+
+    `renew_before_ms`: so long before its end a certificate is renewed, of stations that allow it (`automatic` in the
+    registry), with `renew_unasked` of all.
+    """
 
     uses: frozenset[CertificateUse] = frozenset()
     organization: str = ""
@@ -63,9 +68,15 @@ class Rules:
     sends: int = 3
     send_pause_ms: int = 60_000
     send_within_ms: int = 24 * HOUR_MS
+    renew_before_ms: int = 30 * 24 * HOUR_MS
+    renew_unasked: bool = False
 
     def __post_init__(self) -> None:
         assert 1 <= self.sends <= SENDS_MAX, self.sends
+
+    def renew_at(self, not_before: int, not_after: int) -> int:
+        """When a certificate of these times is to be renewed: one that lives shortly, in the last third of its life."""
+        return not_after - min(self.renew_before_ms, (not_after - not_before) // 3)
 
 
 class Signing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -249,6 +260,7 @@ class SigningDesk:
             chain=body.chain,
             issuers=body.issuers,
             superseded=late,
+            renew_at=self.rules.renew_at(body.not_before, body.not_after),
         )
         if late or signing is None:
             return Outcome((issued,))
@@ -433,7 +445,7 @@ def _refused(code: str, reason: str, text: str, certificate_type: str, context: 
 
 def _alarm(
     context: Context,
-    what: Literal["flood", "signing_failed", "rejected_by_station", "undelivered"],
+    what: CertificateAlarm,
     reason: str,
     request_id: str = "",
 ) -> CertificateAlarmRaised:

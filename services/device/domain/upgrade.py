@@ -202,7 +202,9 @@ def _write(station: Station, found: Upgrade, view: View, context: Context) -> Ou
             "ocppInterface": started.interface,
         },
     }
-    return _ask(station, found, view, context, "writing", "SetNetworkProfile", payload)
+    return _ask(
+        station, found, view, context, "writing", "SetNetworkProfile", payload, queue_for_ms=_left(found, context)
+    )
 
 
 def _choose(station: Station, found: Upgrade, view: View, context: Context) -> Outcome:
@@ -210,8 +212,12 @@ def _choose(station: Station, found: Upgrade, view: View, context: Context) -> O
     others = (str(slot) for slot in found.priority if slot != found.slot)
     value = ",".join((str(found.slot), *others))
     payload = {"setVariableData": [{**_PRIORITY, "attributeValue": value}]}
-    queue_for_ms = max(1, found.started.due - context.now)
-    return _ask(station, found, view, context, "choosing", "SetVariables", payload, queue_for_ms=queue_for_ms)
+    return _ask(station, found, view, context, "choosing", "SetVariables", payload, queue_for_ms=_left(found, context))
+
+
+def _left(found: Upgrade, context: Context) -> int:
+    """The station has begun: one that is gone for a moment, or whose gateway died, is asked when it comes back."""
+    return max(1, found.started.due - context.now)
 
 
 def _chosen(

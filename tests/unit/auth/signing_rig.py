@@ -10,6 +10,7 @@ from ocppcore.commands import ENDED, Ended, commands, part
 from ocppcore.contracts.certificates import (
     EnsureLocalAuthority,
     LocalAuthorityResult,
+    RevocationResult,
     SigningResult,
     TrustAuthority,
 )
@@ -21,10 +22,12 @@ from ocppcore.seal import Seal
 from ocppcore.service import Event, Outcome
 from ocppcore.store import StateKey, StateWrite
 from services.auth.authority.local import USES, LocalAuthority
-from services.auth.authority.port import Authority
+from services.auth.authority.port import Authority, Revoker
+from services.auth.authority.revoking import RevocationWorker
 from services.auth.authority.worker import SigningWorker
 from services.auth.certificates import Certificates
 from services.auth.domain.authority import LOCAL, AuthorityKeys
+from services.auth.domain.certificate import CHAINS
 from services.auth.domain.certificate_signing import Rules
 from services.auth.service import parts
 from tests.support.csrs import csr
@@ -35,19 +38,23 @@ KEY = "cs-1"
 ORGANIZATION = "Operator"
 
 
-class Rig:
-    """`world` with `authority` behind it: the local one, unless another is given."""
+RESULTS: Any = {one.NAME: one for one in (SigningResult, LocalAuthorityResult, RevocationResult)}
 
-    def __init__(self, authority: Authority | None = None, **rules: Any) -> None:
+
+class Rig:
+    """`world` with `authority` behind it: the local one, unless another is given; `revoker`: who tells it more."""
+
+    def __init__(self, authority: Authority | None = None, revoker: Revoker | None = None, **rules: Any) -> None:
         self.store = MemoryStore()
         self.local = LocalAuthority(self.store, Seal(b"k" * 32, "test"), lambda: self.world.now, ORGANIZATION, 365)
         used = authority or self.local
         self.worker = SigningWorker(used, lambda: self.world.now, ORGANIZATION, None if authority else self.local)
         made = Rules(**{"uses": frozenset(USES), "organization": ORGANIZATION} | rules)
-        effects = self.worker.effects()
-        self.world = World(
-            "auth", (*parts(Pseudonyms(b"key"), "", Certificates(made, effects)), part(commands("auth")))
-        )
+        effects = dict(self.worker.effects())
+        if revoker is not None:
+            effects |= RevocationWorker(revoker, self._chain).effects()
+        certificates = Certificates(made, tells=revoker is not None, effects=effects)
+        self.world = World("auth", (*parts(Pseudonyms(b"key"), "", certificates), part(commands("auth"))))
         self.carried = 0
         if authority is None:
             self.run(self.world.ask(EnsureLocalAuthority.NAME, EnsureLocalAuthority(), key=LOCAL))
@@ -58,8 +65,7 @@ class Rig:
             effect = self.world.service.effects.get(type(event))
             if effect is not None:
                 result = asyncio.run(self._perform(effect, event))
-                kinds = {SigningResult.NAME: SigningResult, LocalAuthorityResult.NAME: LocalAuthorityResult}
-                body = msgspec.json.decode(msgspec.json.encode(result.body), type=kinds[result.type])
+                body = msgspec.json.decode(msgspec.json.encode(result.body), type=RESULTS[result.type])
                 outcome = self.world.ask(result.type, body, key=event.subject(), actor="")
                 self._keep()
         self.carry()
@@ -68,6 +74,9 @@ class Rig:
     @staticmethod
     async def _perform(effect: Any, event: Event) -> Any:
         return await effect(event)
+
+    async def _chain(self, fingerprint: str) -> str:
+        return next((str(row["chain"]) for row in self.world.rows(CHAINS) if row["fingerprint"] == fingerprint), "")
 
     def _keep(self) -> None:
         """What the engine's commit does for the one aggregate that the authority reads."""

@@ -19,9 +19,10 @@ from ocppcore.clock import system_clock
 from ocppcore.contracts.auth import CertificateUse
 from ocppcore.errors import OperatorError
 from services.auth.authority.chain import checked
-from services.auth.authority.command import OUTPUT_BYTES_MAX, CommandAuthority
+from services.auth.authority.command import CommandAuthority
 from services.auth.authority.est import EstAuthority, tls
 from services.auth.authority.port import AuthorityFailed, Wanted
+from services.auth.authority.program import OUTPUT_BYTES_MAX
 from tests.support.csrs import Ca, key, name, pem, request, secret_pem
 
 USE: CertificateUse = "ChargingStationCertificate"

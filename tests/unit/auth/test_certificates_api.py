@@ -14,7 +14,7 @@ from cryptography import x509
 from ocppcore import topics
 from ocppcore.clock import system_clock
 from ocppcore.commands import ENDED, Ask, Ended
-from ocppcore.contracts.auth import CertificateUse
+from ocppcore.contracts.auth import CertificateUse, Scope
 from ocppcore.contracts.certificates import EnsureLocalAuthority
 from ocppcore.contracts.device import StationState
 from ocppcore.envelope import (
@@ -33,6 +33,7 @@ from ocppcore.seal import Seal
 from ocppcore.store import Store
 from services.auth.authority.local import USES, LocalAuthority
 from services.auth.authority.worker import SigningWorker
+from services.auth.certificate_alarms_api import router as alarms_router
 from services.auth.certificates import Certificates
 from services.auth.certificates_api import router
 from services.auth.domain.authority import LOCAL
@@ -152,7 +153,8 @@ async def rig() -> AsyncIterator[Rig]:
 
     def routers(store: Store) -> list[Any]:
         late.inner.append(store)
-        return [router(store, CommandDesk("auth", store, find, PSEUDONYMS, SEAL), local, system_clock)]
+        desk = CommandDesk("auth", store, find, PSEUDONYMS, SEAL)
+        return [router(store, desk, local, system_clock), alarms_router(store)]
 
     async with served(build(PSEUDONYMS, "", certificates), routers) as api:
         made = Rig(api)
@@ -261,6 +263,37 @@ async def test_a_revoked_certificate_is_on_the_list_and_known_to_gateways(rig: R
 def crl(answer: httpx.Response) -> list[int]:
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/pkix-crl")
     return [one.serial_number for one in x509.load_der_x509_crl(answer.content)]
+
+
+async def test_alarms_are_listed_the_newest_first(rig: Rig) -> None:
+    """Two certificates that the station throws away: found by station, kind, request and time."""
+
+    async def alarms(scope: Scope = "viewer", **query: str) -> list[dict[str, Any]]:
+        answer = await rig.api.as_(scope).get("/certificate-alarms", params=query)
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["items"]
+        return found
+
+    assert await alarms() == []
+    for count in (1, 2):
+        await rig.sign_certificate(csr("CS-1"))
+        await rig.take("Rejected", count)
+        await rig.listed(count, state="rejected")
+    newest, oldest = await alarms()
+    assert newest["raisedAt"] >= oldest["raisedAt"]
+    assert newest["requestId"] != oldest["requestId"]
+    assert (newest["stationId"], newest["what"], newest["reason"]) == (
+        "CS-1", "rejected_by_station", "CertificateSigned: Rejected",
+    )  # fmt: skip
+    assert await alarms(requestId=oldest["requestId"]) == [oldest]
+    assert await alarms(stationId="cs-1", what="rejected_by_station") == [newest, oldest]
+    assert await alarms(stationId="CS-2") == await alarms(what="flood") == []
+    assert await alarms(since=oldest["raisedAt"]) == [newest, oldest]
+    assert await alarms(since="2100-01-01T00:00:00Z") == []
+    first = (await rig.api.client.get("/certificate-alarms?limit=1")).json()
+    second = (await rig.api.client.get(first["next"])).json()
+    assert (first["items"], second["items"], second["next"]) == ([newest], [oldest], None)
+    assert (await rig.api.client.get("/certificate-alarms?what=other")).status_code == 422
 
 
 async def test_the_authority_can_be_downloaded(rig: Rig) -> None:

@@ -139,7 +139,9 @@ async def test_everything_that_is_registered_is_shown_and_published(api: Served)
         "GetVariables": {"items": 10, "bytes": 2000},
         "SetVariables": {"items": 4, "bytes": None},
     }
-    assert shown["automatic"] == {"provisioning": True, "localList": False, "desiredState": False}
+    assert shown["automatic"] == {
+        "provisioning": True, "localList": False, "desiredState": False, "certificates": False,
+    }  # fmt: skip
     assert shown["registration"] == "Pending"
     assert shown["evses"] == [
         {

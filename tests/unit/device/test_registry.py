@@ -48,7 +48,7 @@ def test_a_new_station_gets_the_spare_password_and_the_defaults() -> None:
         "serialNumber": None,
         "evses": [],
         "limits": {},
-        "automatic": {"provisioning": False, "localList": False, "desiredState": False},
+        "automatic": {"provisioning": False, "localList": False, "desiredState": False, "certificates": False},
         "supports": {},
         "zone": "",
         "nextSecurityProfile": None,

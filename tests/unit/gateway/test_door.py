@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -13,7 +14,8 @@ from ocppcore.clock import system_clock
 from ocppcore.contracts.device import StationState
 from ocppcore.credentials import hash_chosen, hash_generated
 from ocppcore.envelope import Refusal
-from ocppcore.log import Record, TopicPartition
+from ocppcore.log import LogUnavailable, Record, TopicPartition
+from ocppcore.memory import MemoryLog
 from services.gateway.copies import Station, StationsCopy
 from services.gateway.domain.admission import Basic, Knock
 from services.gateway.domain.certificates import ClientCertificate
@@ -62,7 +64,7 @@ class House:
 
     async def asked_the_log(self) -> None:
         """Until the door has asked where the log ends."""
-        await self.rig.until(lambda: self.door._answered)
+        await self.rig.until(lambda: self.door._looks)
 
     async def asks(self, basic: Basic | None = RIGHT, identity: str = "CS1", **shown) -> HTTPStatus | Station:
         outcome = await self.door.admit(identity, Knock(basic, **shown))
@@ -439,6 +441,18 @@ async def test_the_log_says_which_organisation_was_shown_and_which_was_wanted(sh
     assert [(line["cause"], line["why"]) for line in logged] == [("certificate_organization", why)]
 
 
+async def test_many_addresses_at_many_stations_do_not_fill_the_log():
+    """Each of them is within its limits, and is counted; the log has its own."""
+    door = await house({"logged": Rate(10, 0.001)})
+    with structlog.testing.capture_logs() as logged:
+        await asyncio.gather(*(door.asks(identity=f"X{n}", source=f"10.0.1.{n}") for n in range(50)))
+        door.door.failed("10.0.2.1", "tls")
+        assert len(logged) == 10
+        door.door._clock = lambda: system_clock() + 1_000_000
+        door.door.failed("10.0.2.2", "tls")
+    assert (len(logged), door.stats.refusals) == (11, {"unknown": 50, "tls": 2})
+
+
 @pytest.mark.parametrize(
     "address, source",
     [
@@ -451,6 +465,54 @@ async def test_the_log_says_which_organisation_was_shown_and_which_was_wanted(sh
 )
 def test_who_has_a_whole_network_of_ipv6_is_one_source(address, source):
     assert source_of(address) == source
+
+
+class Held:
+    """A log whose ends are told only when `open` is set; they are those of the moment when they were asked for."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log = log
+        self.open = asyncio.Event()
+        self.asked = 0
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self.asked += 1
+        ends = await self.log.ends(partitions)
+        await self.open.wait()
+        return ends
+
+
+async def test_all_who_ask_before_a_look_share_it_and_who_asks_later_gets_another():
+    """The station is registered while a look is under way: that look does not know it, and must not speak for it."""
+    door = House(catch_up_s=5.0)
+    held = Held(door.rig.log)
+    door.door._log = held
+    strangers = [asyncio.create_task(door.asks(identity=f"X{n}")) for n in range(50)]
+    await door.rig.until(lambda: held.asked)
+    await door.rig.register("CS1")
+    late = asyncio.create_task(door.asks())
+    held.open.set()
+    assert await asyncio.gather(*strangers) == [HTTPStatus.NOT_FOUND] * 50
+    await door.rig.until(lambda: held.asked == 2)
+    door.follow()
+    assert isinstance(await late, Station)
+    assert held.asked == 2
+
+
+async def test_a_log_that_fails_fails_those_who_asked_and_nobody_later():
+    door = House()
+    held = Held(door.rig.log)
+    door.door._log = held
+
+    async def broken(_: object) -> Mapping[TopicPartition, int]:
+        raise LogUnavailable("away")
+
+    held.ends, whole = broken, held.ends
+    outcomes = await asyncio.gather(*(door.asks(identity=f"X{n}") for n in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [LogUnavailable] * 3
+    held.ends = whole
+    held.open.set()
+    assert await door.asks() == HTTPStatus.NOT_FOUND
 
 
 async def test_ten_thousand_stations_that_come_back_at_once_cost_less_than_a_second_of_cpu():
@@ -468,4 +530,4 @@ async def test_ten_thousand_stations_that_come_back_at_once_cost_less_than_a_sec
         assert isinstance(await door.door.admit(f"CS{n}", Knock(Basic(f"CS{n}", PASSWORD))), Admitted)
 
     assert time.process_time() - began < 1.0
-    assert door.door._answered == 0
+    assert door.door._looks == 0

@@ -172,6 +172,39 @@ async def test_no_version_in_common_is_400_if_so_set(offered):
         assert b"ocpp2.0.1" in body
 
 
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        ({"upgrade": None}, (426, 426)),
+        ({"upgrade": "h2c"}, (426, 401)),
+        ({"sec_websocket_key": "short"}, (400, 401)),
+        ({"sec_websocket_version": "8"}, (400, 401)),
+    ],
+)
+async def test_what_is_wrong_with_a_handshake_is_told_to_who_would_be_let_in(wrong, status):
+    """Who would not be is refused before anything is negotiated; one that wants no upgrade at all hears it at once."""
+    async with served() as (rig, port):
+        for authorization, expected in zip((RIGHT, basic("CS1", "wrong")), status, strict=True):
+            async with raw(port) as socket:
+                await socket.send(request(authorization=authorization, **wrong))
+                assert (await socket.response())[0] == expected
+        assert rig.changes() == []
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (10, 40), (40, 41, 42)])
+async def test_a_request_may_come_in_pieces_and_with_frames_behind_it(cuts):
+    async with served() as (_, port), raw(port) as socket:
+        text = request(authorization=RIGHT) + frame(b"hello", PING)
+        pieces = [text[begin:end] for begin, end in zip((0, *cuts), (*cuts, len(text)), strict=True)]
+        for piece in pieces:
+            await socket.send(piece)
+            await asyncio.sleep(0)
+        assert (await socket.response())[0] == 101
+        message = await socket.message()
+        assert message is not None
+        assert (message.opcode, message.data) == (PONG, b"hello")
+
+
 async def test_a_slow_handshake_is_cut():
     async with served(ws={"handshake_timeout_s": 0.1}) as (rig, port), raw(port) as socket:
         await socket.send(request()[:20])

@@ -4,7 +4,19 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from csms.bench.figures import Closed, Handshakes, Held, LogFigures, Open, Query, Replay, Report, RoundTrip, middle
+from csms.bench.figures import (
+    Closed,
+    Flood,
+    Handshakes,
+    Held,
+    LogFigures,
+    Open,
+    Query,
+    Replay,
+    Report,
+    RoundTrip,
+    middle,
+)
 from csms.bench.handshakes import KINDS
 from csms.bench.table import HANDSHAKES, table
 
@@ -101,3 +113,16 @@ def test_a_report_is_plain_data() -> None:
 def test_the_median_is_the_middle() -> None:
     assert middle([3.0, 1.0, 2.0]) == 2.0
     assert middle([]) != middle([])
+
+
+def test_a_flood_of_wrong_passwords_may_double_the_slowest_answers() -> None:
+    def run(kind: str, p99_ms: float) -> Flood:
+        return Flood(
+            kind=kind, calm_p50_ms=4.0, calm_p99_ms=60.0, p50_ms=5.0, p99_ms=p99_ms, refused_per_s=998.2,
+            refused_cpu_us=321.0, guessing_cores=0.2, other_answers=0, errors=0,
+        )  # fmt: skip
+
+    text = shown(Report("m", [LogFigures("embedded", flood=[run("at one", 90.0), run("at all", 150.0)])]))
+    assert "60.0 → 90.0 ms, 1.5 ≤ 2; 998/s refused, 321 µs each" in text
+    assert "60.0 → 150.0 ms, 2.5 ≤ 2" in text
+    assert "wrong passwords" not in shown(Report("m", [LogFigures("embedded")]))

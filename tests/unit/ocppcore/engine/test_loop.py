@@ -10,7 +10,7 @@ from ocppcore import topics
 from ocppcore.engine.loop import Engine
 from ocppcore.engine.rebuild import StillRunning, projection_hash, rebuild
 from ocppcore.engine.recover import DatabaseBehind, adopt_log, load_missing
-from ocppcore.log import LogReplaced, NewRecord
+from ocppcore.log import LogReplaced, LogUnavailable, NewRecord, RightsMissing
 from ocppcore.memory import MemoryCluster, MemoryLog, MemoryStore, MemoryTables
 from ocppcore.store import StateKey, StateWrite, StoreUnavailable
 from tests.support.virtual_time import run
@@ -112,6 +112,30 @@ async def test_an_environment_error_passes_and_the_engine_goes_on() -> None:
             await until(lambda at=number: len(toy.outbound()) > at)  # type: ignore[misc]
         await until(lambda: engine.ready)
         assert toy.tables.rows[COUNTS.name] == {("cs-1",): ("cs-1", 3)}
+
+
+@virtual
+async def test_a_group_that_cannot_be_joined_is_joined_anew() -> None:
+    """A process without cells would wait for ever, and look well."""
+    toy = made()
+    async with running(toy) as (engine, log, _):
+        [member] = toy.cluster.groups[topics.cells_group("device")].members
+        member.fail(LogUnavailable("the group was away for long"))
+        await until(lambda: not engine.cells)
+        await until(lambda: engine.ready and bool(engine.cells))
+        await log.append([beat("cs-1", 0)])
+        await until(lambda: len(toy.outbound()) == 1)
+
+
+@virtual
+async def test_who_may_not_join_ends_with_the_reason() -> None:
+    toy = made()
+    with pytest.raises(BaseExceptionGroup) as ended:
+        async with running(toy) as (engine, _, _):
+            [member] = toy.cluster.groups[topics.cells_group("device")].members
+            member.fail(RightsMissing("grant the right"))
+            await until(lambda: not engine.cells)
+    assert ended.value.subgroup(RightsMissing)
 
 
 @virtual
