@@ -49,6 +49,7 @@ from ocppcore.store import (
     page_columns,
     type_of,
 )
+from ocppcore.topics import BY_NAME
 
 Interrupt = Callable[[str], Awaitable[None]]
 Comparable = str | int | bool | Decimal | None
@@ -401,7 +402,7 @@ class MemoryStore:
 
     def _insert(self, record: StreamRecord) -> None:
         rows = self.tables.streams[record.topic, record.partition]
-        if record.topic in self._retention_ms:
+        if record.topic in BY_NAME and BY_NAME[record.topic].retention is not None:
             self.tables.stream_times[record.topic, record.partition].setdefault(record.number, self._clock())
         place = bisect_left(rows, record.number, key=lambda row: row.number)
         if place < len(rows) and rows[place].number == record.number:
@@ -432,6 +433,19 @@ class MemoryStore:
         rows = self.tables.streams[topic, cell]
         place = bisect_left(rows, number, key=lambda row: row.number)
         return rows[place : place + limit]
+
+    async def stream_of(
+        self, topic: str, key: str, after: tuple[int, int], limit: int
+    ) -> Sequence[tuple[int, StreamRecord]]:
+        found = [
+            (self.tables.stream_times[of, cell][row.number], row)
+            for (of, cell), rows in self.tables.streams.items()
+            if of == topic
+            for row in rows
+            if row.key == key
+        ]
+        found.sort(key=lambda pair: (pair[0], pair[1].number))
+        return [pair for pair in found if (pair[0], pair[1].number) > after][:limit]
 
     async def restore_stream(self, rows: Sequence[StreamRecord]) -> None:
         for record in rows:

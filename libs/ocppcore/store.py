@@ -224,6 +224,13 @@ class Store(Protocol):
     async def stream_rows(self, topic: str, cell: int, number: int, limit: int) -> Sequence[StreamRecord]:
         """Rows of a stream with that number or a higher one, in order."""
 
+    async def stream_of(
+        self, topic: str, key: str, after: tuple[int, int], limit: int
+    ) -> Sequence[tuple[int, StreamRecord]]:
+        """Rows of one key behind `after` (when stored, ms, and number), in that order, each with when it was stored.
+
+        Of streams with a retention only: the others have no index for it."""
+
     async def restore_stream(self, rows: Sequence[StreamRecord]) -> None:
         """Insert rows that are on the topic but missing here, and move the cells' next numbers (`csms recover`)."""
 

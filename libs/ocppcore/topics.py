@@ -163,6 +163,7 @@ TABLE: tuple[Topic, ...] = (
         sparse=True,
     ),
     Topic("auth.authorities", "fingerprint of the certificate", _STATE, ("auth",), ("gateway",), compacted=True),
+    Topic("device.connectors", "station id/EVSE/connector", _STATE, ("device",), ("transactions",), compacted=True),
 )
 
 BY_NAME = {topic.name: topic for topic in TABLE}
@@ -177,6 +178,8 @@ TOKENS = "auth.tokens"
 APIKEYS = "auth.apikeys"
 AUTHORITIES = "auth.authorities"
 OPEN = "transactions.open"
+CONNECTORS = "device.connectors"
+METER = "transactions.meter"
 TARIFFS = "transactions.tariffs"
 STATES = frozenset(topic.name for topic in TABLE if topic.payload is _STATE)
 """State that others keep a copy of: a change of it is in force once they have read it."""

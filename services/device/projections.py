@@ -6,6 +6,7 @@ import msgspec
 
 from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.device import (
+    ConnectorState,
     ConnectorStatusChanged,
     ReportReceived,
     StationBooted,
@@ -14,12 +15,14 @@ from ocppcore.contracts.device import (
     StationRegistered,
     StationRemoved,
     StationState,
+    connector_key,
 )
 from ocppcore.contracts.local_lists import StationBoot
 from ocppcore.envelope import Request, request_record, state_record
 from ocppcore.log import NewRecord
 from ocppcore.service import Follow, View
 from ocppcore.store import Delete, Table, Upsert
+from ocppcore.topics import CONNECTORS as CONNECTORS_TOPIC
 from ocppcore.topics import STATIONS as STATIONS_TOPIC
 from services.device.domain.rotation import mentions_password
 from services.device.domain.station import LastBoot, represent, station_of
@@ -152,6 +155,20 @@ def derive_removed(event: StationRemoved, follow: Follow) -> Iterable[NewRecord]
         id=event.station, security_profile=1, credential=None, registration="Rejected", deleted=True, disabled=True
     )
     yield _record(event, gone, follow)
+    for evse_id, connector_id in event.connectors:
+        state = ConnectorState(status="Unavailable", at=event.at, deleted=True)
+        yield _connector(event, connector_key(event.subject(), evse_id, connector_id), state, follow)
+
+
+def derive_status(event: ConnectorStatusChanged, follow: Follow) -> Iterable[NewRecord]:
+    """The connector's record for other services."""
+    key = connector_key(event.subject(), event.evse_id, event.connector_id)
+    yield _connector(event, key, ConnectorState(status=event.status, at=event.at), follow)
+
+
+def _connector(event: StationEvent, key: str, state: ConnectorState, follow: Follow) -> NewRecord:
+    value = msgspec.to_builtins(state)
+    return state_record(CONNECTORS_TOPIC, key, value, "/device", follow.id, event.at, follow.partitions)
 
 
 def derive_booted(event: StationBooted, follow: Follow) -> Iterable[NewRecord]:

@@ -21,15 +21,34 @@ from ocppcore.contracts.transactions import (
     TransactionUpdated,
 )
 from ocppcore.pseudonym import Pseudonyms
-from ocppcore.service import Fold, Part, RequestHandler, Service, TimerHandler
+from ocppcore.service import Context, Fold, Need, Outcome, Part, RequestHandler, Service, TimerHandler, View
+from services.transactions import metering_part, reservation_part
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
-from services.transactions.domain import cost, fallback, open_transactions, remote, tariff, transaction
+from services.transactions.domain import cost, fallback, open_transactions, remote, reservation, tariff, transaction
 from services.transactions.domain.cost import Costs
 
 
-def parts(pseudonyms: Pseudonyms, rules: Rules = NO_RULES, costs: Costs = cost.UTC) -> tuple[Part, ...]:
-    """Transactions, remote starts and stops, tariffs, what tokens have open."""
+def _ended_needs(body: Ended, station: str) -> tuple[Need, ...]:
+    if body.reference.startswith(reservation.REFERENCE):
+        return reservation.ended_needs(body, station)
+    return remote.ended_needs(body, station)
+
+
+def _ended(body: Ended, view: View, context: Context) -> Outcome:
+    """A command that one of our own operations asked for."""
+    if body.reference.startswith(reservation.REFERENCE):
+        return reservation.command_ended(body, view, context)
+    return remote.command_ended(body, view, context)
+
+
+def parts(
+    pseudonyms: Pseudonyms,
+    rules: Rules = NO_RULES,
+    costs: Costs = cost.UTC,
+    roll_up: metering_part.Roll | None = None,
+) -> tuple[Part, ...]:
+    """Transactions, remote starts and stops, reservations, meter values over time, tariffs, what tokens have open."""
     transactions = Part(
         actions=routes(TransactionEvents(pseudonyms, rules, costs)),
         folds=(
@@ -76,7 +95,7 @@ def parts(pseudonyms: Pseudonyms, rules: Rules = NO_RULES, costs: Costs = cost.U
                 remote.stop,
                 needs=lambda body, station: (*remote.stop_needs(body, station), *ask_needs(body.ask, station)),
             ),
-            RequestHandler(ENDED, Ended, remote.command_ended, needs=remote.ended_needs),
+            RequestHandler(ENDED, Ended, _ended, needs=_ended_needs),
         ),
         timers=(TimerHandler(remote.WAIT, remote.expire, needs=lambda subject: ((remote.Remote, subject),)),),
         folds=(
@@ -117,9 +136,22 @@ def parts(pseudonyms: Pseudonyms, rules: Rules = NO_RULES, costs: Costs = cost.U
         tables=(tariff.TARIFFS_TABLE, tariff.VERSIONS_TABLE),
         copies=(topics.TARIFFS, topics.STATIONS),
     )  # fmt: skip
-    return transactions, costs_due, remotes, tariffs, open_transactions.part()
+    return (
+        transactions,
+        costs_due,
+        remotes,
+        tariffs,
+        open_transactions.part(),
+        reservation_part.part(rules),
+        metering_part.part(roll_up),
+    )
 
 
-def build(pseudonyms: Pseudonyms, rules: Rules = NO_RULES, costs: Costs = cost.UTC) -> Service:
-    """The whole service."""
-    return standard.build("transactions", parts(pseudonyms, rules, costs))
+def build(
+    pseudonyms: Pseudonyms,
+    rules: Rules = NO_RULES,
+    costs: Costs = cost.UTC,
+    roll_up: metering_part.Roll | None = None,
+) -> Service:
+    """The whole service; `roll_up` as in `metering_part.part`."""
+    return standard.build("transactions", parts(pseudonyms, rules, costs, roll_up))

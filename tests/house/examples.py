@@ -42,6 +42,19 @@ BY_NAME: dict[str, Any] = {
     "token": "pseudonym-1",
     "stations": ["cs-1"],
     "wh": "1500.25",
+    "first_wh": "1000.5",
+    "taken_at": AT - 5_000,
+    "digest": "0f" * 32,
+    "last_wh": "1500.25",
+    "ended_wh": "1500.25",
+    "started_wh": "1520.25",
+    "missing_wh": "20",
+    "min": "1000.5",
+    "max": "1500.25",
+    "sum": "2500.75",
+    "first": "1000.5",
+    "last": "1500.25",
+    "energy": "499.75",
     "error": "ValueError('no such thing')",
     "cache_expiry": AT + 86_400_000,
     "valid_from": AT - 86_400_000,
@@ -83,6 +96,9 @@ AFTER = {
     "ApiKeyRevoked": ["ApiKeyCreated"],
     "TransactionConflict": ["TransactionUpdated"],
     "RemoteMoved": ["RemoteAsked"],
+    "MeterKeyRemoved": ["MeterKeyRegistered"],
+    "ReservationMoved": ["ReservationAsked"],
+    "ReservationRepeatDue": ["ReservationAsked"],
     "TariffAssigned": ["TariffVersionPut"],
     "TariffRemoved": ["TariffVersionPut"],
     "CommandQueued": ["CommandAsked"],
@@ -135,6 +151,8 @@ def _value(type_: inspect.Type) -> Any:
             return values[-1]
         case inspect.VarTupleType(item_type=item):
             return [_value(item)]
+        case inspect.TupleType(item_types=items):
+            return [_value(item) for item in items]
         case inspect.BoolType():
             return True
         case inspect.IntType():

@@ -50,7 +50,7 @@ def test_each_topic_is_one_row() -> None:
 def test_what_is_a_state_is_compacted_and_what_is_compacted_is_never_dropped() -> None:
     states = {
         "ocpp.connections", "ocpp.gateways", "csms.keys", "device.stations", "auth.tokens", "auth.apikeys",
-        "auth.authorities", "csms.copies", "transactions.tariffs", "transactions.open",
+        "auth.authorities", "csms.copies", "device.connectors", "transactions.tariffs", "transactions.open",
     }  # fmt: skip
     assert states == topics.COMPACTED
     assert [topic.name for topic in topics.TABLE if topic.compacted and topic.retention_days is not None] == []

@@ -417,6 +417,18 @@ class Streams:
         assert await store.stream_rows(EVENTS, 0, 11, 4) == records[11:]
         assert await store.stream_rows(EVENTS, 0, 12, 4) == []
 
+    async def test_rows_of_one_key_are_read_in_the_order_in_which_they_were_stored(self, store: Store) -> None:
+        ours = [event(number, topic=METER)._replace(key=f"cs-{number % 2}") for number in range(6)]
+        for record in ours:
+            await write(store, stream=[record])
+        found = await store.stream_of(METER, "cs-1", (0, -1), 10)
+        assert [record for _, record in found] == ours[1::2]
+        stored, second = found[1]
+        assert [record for _, record in await store.stream_of(METER, "cs-1", (stored, second.number), 10)] == [ours[5]]
+        assert [record for _, record in await store.stream_of(METER, "cs-1", (0, -1), 2)] == ours[1:4:2]
+        assert await store.stream_of(METER, "cs-1", (found[-1][0] + 1, -1), 10) == []
+        assert await store.stream_of(METER, "cs-9", (0, -1), 10) == []
+
     async def test_cells_and_streams_number_for_themselves(self, store: Store) -> None:
         ours = [event(0), event(0, topic=METER), event(0, cell=1)]
         await write(store, stream=ours)

@@ -132,6 +132,22 @@ class Station(ChargePoint):  # type: ignore[misc]
         if transaction_id == self.transaction_id:
             await self.end(250.0, "RemoteStop", "Remote")
 
+    @on("ReserveNow")
+    async def on_reserve_now(self, **_: Any) -> Any:
+        return call_result.ReserveNow(status="Accepted")
+
+    @after("ReserveNow")
+    async def after_reserve_now(self, **_: Any) -> None:
+        await self.status("Reserved")
+
+    @on("CancelReservation")
+    async def on_cancel_reservation(self, **_: Any) -> Any:
+        return call_result.CancelReservation(status="Accepted")
+
+    @after("CancelReservation")
+    async def after_cancel_reservation(self, **_: Any) -> None:
+        await self.status("Available")
+
 
 async def register(api: httpx.AsyncClient, identity: str, **more: Any) -> None:
     """A station with PASSWORD and one EVSE."""

@@ -92,6 +92,19 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         return {evse.id: frozenset(one.type for one in evse.connectors if one.type) for evse in self.evses}
 
 
+class ConnectorState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A record of `device.connectors`, its key is `connector_key`: what a station said last; `at` is our clock."""
+
+    status: Status
+    at: int
+    deleted: bool = False
+
+
+def connector_key(station: str, evse_id: int, connector_id: int) -> str:
+    """Of a normalised station id; connector 0: the EVSE as such, EVSE 0: the station as such."""
+    return f"{station}/{evse_id}/{connector_id}"
+
+
 class StationFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """Fields of a station that somebody wants set; None sets the default again, an absent field leaves it."""
 
@@ -220,8 +233,11 @@ class StationChanged(StationEvent, frozen=True, kw_only=True, omit_defaults=True
 
 
 class StationRemoved(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """`connectors`: those that it had shown, as (EVSE, connector)."""
+
     TYPE: ClassVar[str] = "device.StationRemoved.v1"
     actor: str = ""
+    connectors: tuple[tuple[int, int], ...] = ()
 
 
 class StationBooted(StationEvent, frozen=True, kw_only=True, omit_defaults=True):

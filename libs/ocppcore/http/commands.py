@@ -20,7 +20,7 @@ from ocppcore.clock import to_rfc3339
 from ocppcore.command_payload import show
 from ocppcore.command_warnings import WARNINGS_MAX, warnings
 from ocppcore.commands import ASK, TABLE, Ask
-from ocppcore.contracts.device import Limit
+from ocppcore.contracts.device import EvseSpec, Limit
 from ocppcore.http import problems
 from ocppcore.http.auth import Caller, require
 from ocppcore.http.problems import FieldError, Problem
@@ -39,10 +39,11 @@ OPEN: Final = ("waiting", "queued", "sending")
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
-    """What the registry says of a station: `id` as it was spelled there, and how much it takes in one message."""
+    """What the registry says of a station: `id` as it was spelled there, how much one message may be, its EVSEs."""
 
     id: str
     limits: dict[str, Limit] = {}
+    evses: tuple[EvseSpec, ...] = ()
 
     @property
     def key(self) -> str:

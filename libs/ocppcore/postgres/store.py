@@ -169,6 +169,21 @@ class PostgresStore:
             for number, key, value, headers in rows
         ]
 
+    async def stream_of(
+        self, topic: str, key: str, after: tuple[int, int], limit: int
+    ) -> Sequence[tuple[int, StreamRecord]]:
+        sql = self._sql["stream_of"].format(stream=self._schema.stream(topic))
+        try:
+            rows = await self._connections.read(lambda c: c.fetch(sql, key, *after, limit))
+        except asyncpg.DataError as error:
+            if not _fits_no_row(error):
+                raise
+            return []
+        return [
+            (at, StreamRecord(topic, cell, number, key, value, _headers.decode(headers)))
+            for at, cell, number, value, headers in rows
+        ]
+
     async def restore_stream(self, rows: Sequence[StreamRecord]) -> None:
         async with self._connections.writer() as connection, connection.transaction():
             for topic in sorted({row.topic for row in rows}):

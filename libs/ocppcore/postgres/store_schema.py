@@ -58,7 +58,7 @@ class Schema:
                 await connection.execute(f"CREATE SCHEMA {self.quoted}")
             await self._create_core(connection)
             for stream in self._streams:
-                await connection.execute(names.stream_ddl(self.quoted, stream))
+                await connection.execute(names.stream_ddl(self.quoted, stream), timeout=WHOLE_TABLE_S)
             for topic in self._copies:
                 await connection.execute(names.copy_ddl(self.quoted, topic))
             await self._forget_stale_copies(connection)

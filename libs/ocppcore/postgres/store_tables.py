@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ocppcore.store import ColumnType, Table, check_tables, type_of
+from ocppcore.topics import BY_NAME
 
 LAYOUT = "1"
 """Of the tables in `sql/store_schema.sql`; a release that changes them says how to come from the one before."""
@@ -106,11 +107,18 @@ def copy_table(topic: str) -> str:
 
 
 def stream_ddl(schema: str, stream: str) -> str:
-    """The table of a stream. Its rows are written once and never change; up to 4 kB they are not worth compressing."""
-    return f"""CREATE TABLE IF NOT EXISTS {schema}.{name(stream_table(stream))} (
+    """The table of a stream. Its rows are written once and never change; up to 4 kB they are not worth compressing.
+
+    One that is kept for a time only is a series of samples, and asked for by key and time."""
+    table = f"{schema}.{name(stream_table(stream))}"
+    ddl = f"""CREATE TABLE IF NOT EXISTS {table} (
     cell integer NOT NULL, number bigint NOT NULL, key text COLLATE "C" NOT NULL, value bytea NOT NULL,
     headers text NOT NULL, appended_at bigint NOT NULL, PRIMARY KEY (cell, number))
     WITH (toast_tuple_target = 4080)"""
+    if stream not in BY_NAME or BY_NAME[stream].retention is None:
+        return ddl
+    index = name(stream_table(stream) + "_by_key")
+    return f"{ddl};\n    CREATE INDEX IF NOT EXISTS {index} ON {table} (key, appended_at, number)"
 
 
 def copy_ddl(schema: str, topic: str) -> str:

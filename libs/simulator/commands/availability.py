@@ -56,6 +56,11 @@ def transaction_ended(station: "Station", evse: Evse) -> None:
 def reserve_now(station: "Station", request: Json) -> Answer:
     """H01. A reservation without an EVSE is kept on the first free one, which so remains available
     (H01.FR.07)."""
+    model = station.model
+    if not model.flag("ReservationCtrlr", "Enabled"):
+        return status("Rejected", "NotEnabled")  # H01.FR.01
+    if "evseId" not in request and not model.flag("ReservationCtrlr", "NonEvseSpecific"):
+        return status("Rejected", "UnsupportedParam")  # H01.FR.19
     reservation_id, wire = int(request["id"]), request["idToken"]
     expires_at = milliseconds(request["expiryDateTime"])
     group = request.get("groupIdToken")

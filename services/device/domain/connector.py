@@ -10,6 +10,7 @@ from typing import ClassVar, Final, Literal, NamedTuple
 import msgspec
 
 from ocppcore.contracts.device import ConnectorStatusChanged, StationRemoved, Status
+from ocppcore.contracts.device import connector_key as connector_id_of
 from ocppcore.service import Aggregate, Context, Drop, Need, Put, View
 from services.device.domain.station import Station, station_of
 
@@ -22,7 +23,7 @@ Via = Literal["StatusNotification", "NotifyEvent"]
 
 
 class Connector(Aggregate, frozen=True, kw_only=True):
-    """id = `connector_id_of`. `said`: (timestamp, status) of the last messages, newest last."""
+    """id = `connector_key`. `said`: (timestamp, status) of the last messages, newest last."""
 
     KIND: ClassVar[str] = "Connector"
     said: tuple[tuple[int, Status], ...]
@@ -35,11 +36,6 @@ class Said(NamedTuple):
     connector_id: int
     status: Status
     timestamp: int
-
-
-def connector_id_of(station: str, evse_id: int, connector_id: int) -> str:
-    """`station/evse/connector`; the station is normalised."""
-    return f"{station}/{evse_id}/{connector_id}"
 
 
 def needs(said: Iterable[Said], station: str) -> Sequence[Need]:

@@ -146,7 +146,7 @@ def remove(_: RemoveStation, view: View, context: Context) -> Outcome:
     if station.state is None:
         return Outcome(result=unknown(context))
     everything = StationFields(credential="", security_profile=None)
-    event = StationRemoved(at=context.now, station=station.state.id, actor=context.actor)
+    event = StationRemoved(at=context.now, station=station.state.id, actor=context.actor, connectors=station.connectors)
     return Outcome((*_overruled(station, everything, context), event), result=Result(204))
 
 

@@ -1,10 +1,13 @@
-"""MeterValues (J01): values outside of a transaction, kept as sent and acknowledged."""
+"""MeterValues (J01): values outside of a transaction, kept as sent and acknowledged; EVSE 0 is the whole station."""
+
+from collections.abc import Sequence
 
 import msgspec
 
 from ocppcore.contracts.transactions import MeterValuesReceived
-from ocppcore.service import ActionHandler, Context, Outcome, View
+from ocppcore.service import ActionHandler, Context, Need, Outcome, View
 from ocppcore.v201 import MeterValuesRequest, MeterValuesResponse
+from services.transactions.domain import meter_hours, signed_values
 
 
 class _Wire(msgspec.Struct):
@@ -22,7 +25,15 @@ def on_meter_values(request: MeterValuesRequest, view: View, context: Context) -
         evse_id=request.evseId,
         meter_values=_wire.decode(context.payload).meterValue,
     )
-    return Outcome((event,), reply=MeterValuesResponse())
+    times = {round(one.timestamp.timestamp() * 1000) for one in request.meterValue}
+    events = [event, *meter_hours.begun(times, view, context)]
+    if signed_values.MENTION in context.payload:
+        events += signed_values.judged(bytes(event.meter_values), request.evseId, "", None, view, context)
+    return Outcome(events, reply=MeterValuesResponse())
 
 
-HANDLER = ActionHandler(MeterValuesRequest, on_meter_values)
+def _needs(request: MeterValuesRequest, station: str) -> Sequence[Need]:
+    return (*meter_hours.clock_needs(station), *signed_values.keys_needs(station))
+
+
+HANDLER = ActionHandler(MeterValuesRequest, on_meter_values, _needs)

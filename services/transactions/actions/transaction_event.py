@@ -28,10 +28,18 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcome, View
 from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from ocppcore.wire import dump_json, load_json
-from services.transactions.domain import fallback, open_transactions, remote
+from services.transactions.domain import (
+    fallback,
+    meter_gaps,
+    meter_hours,
+    open_transactions,
+    remote,
+    reservation,
+    signed_values,
+)
 from services.transactions.domain.cost import UTC, Costs
 from services.transactions.domain.metering import current, fallen, first_and_last, registers
-from services.transactions.domain.said import Request, Said, read
+from services.transactions.domain.said import Request, Said, milliseconds, read
 from services.transactions.domain.transaction import (
     Transaction,
     is_known_conflict,
@@ -100,6 +108,14 @@ class TransactionEvents:
             found.append((remote.Remote, remote.start_key(station, info.remoteStartId)))
         if _concerns(said.request):
             found += open_transactions.needs_of(station, info.transactionId)
+        if said.request.reservationId is not None or said.request.idToken is not None:
+            found += reservation.use_needs(station)
+        if said.meter_values:
+            found += meter_hours.clock_needs(station)
+            if signed_values.MENTION in bytes(said.request.meterValue):
+                found += signed_values.keys_needs(station)
+        if said.meter_values or said.request.eventType == "Ended":
+            found += meter_gaps.meter_needs(station)
         return found
 
     def lookups(self, said: Said, station: str) -> Sequence[Lookup]:
@@ -137,19 +153,19 @@ class TransactionEvents:
         fields |= told.fields()
         response = TransactionEventResponse(**fields) if fields else EMPTY
         events: list[Event] = [event, *fallback.asked(event, view, context)] if event.agreed else [event]
+        held = view.get(Transaction, transaction_key(context.station, transaction_id))
+        evse = _evse(request, held)
         if said.meter_values:
-            meter = MeterValuesReceived(
-                at=context.now,
-                station=context.station,
-                meter_values=request.meterValue,
-                evse_id=event.evse_id,
-                transaction_id=transaction_id,
-                seq_no=seq_no,
-            )
-            events.append(meter)
+            events += _metering(said, evse, view, context)
+        events += meter_gaps.noticed(event, held, evse, view, context)
         events += self._effects(event, view, context)
         if _concerns(request):
             events += open_transactions.after_event(event, info, asked.token, self.asker, view)
+        if request.idToken is not None or request.reservationId is not None:
+            starts = may_start(request.eventType, request.triggerReason)
+            use = reservation.used(event, evse, info if starts else None, view, context)
+            events += use.events
+            return Outcome(events, reply=response, puts=use.puts)
         return Outcome(events, reply=response)
 
     def _authorize(self, said: Said, view: View, context: Context) -> "_Asked":
@@ -257,6 +273,25 @@ def _concerns(request: Request) -> bool:
 def _began(said_at: int, now: int) -> int:
     """When the station says it was, for the windows of a token: an event may come late. Not what a wrong clock says."""
     return said_at if now - CLOCK_BELIEVED_MS <= said_at <= now else now
+
+
+def _metering(said: Said, evse: int | None, view: View, context: Context) -> list[Event]:
+    """The meter values as they came, and what they begin (J02)."""
+    request = said.request
+    transaction_id, seq_no, raw = request.transactionInfo.transactionId, request.seqNo, request.meterValue
+    kept = MeterValuesReceived(
+        at=context.now,
+        station=context.station,
+        meter_values=raw,
+        evse_id=evse,
+        transaction_id=transaction_id,
+        seq_no=seq_no,
+    )
+    times = [milliseconds(one.timestamp) for one in said.meter_values]
+    events: list[Event] = [kept, *meter_hours.begun(times, view, context)]
+    if signed_values.MENTION in bytes(raw):
+        events += signed_values.judged(bytes(raw), evse, transaction_id, seq_no, view, context)
+    return events
 
 
 def _evse(request: Request, held: Transaction | None) -> int | None:

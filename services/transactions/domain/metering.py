@@ -15,6 +15,7 @@ from services.transactions.domain.said import MeterValue, SampledValue, millisec
 MEASURAND = "Energy.Active.Import.Register"
 RANKS = {"Transaction.Begin": 0, "Transaction.End": 2}
 PER_UNIT = {"Wh": Decimal(1), "kWh": Decimal(1000)}
+WH_MAX = Decimal(10) ** 15
 EXPONENT_MAX = 12
 """Multipliers beyond ten to this power are absurd for an energy and leave the reading out of the sum."""
 
@@ -93,8 +94,13 @@ def _energy(samples: Sequence[SampledValue]) -> tuple[Decimal | None, str]:
 def _in_wh(sample: SampledValue) -> Decimal | None:
     value, unit = read_number(sample.value), sample.unitOfMeasure
     if unit is None:
-        return value
+        return _counting(value)
     per_unit, exponent = PER_UNIT.get(unit.unit), unit.multiplier
     if per_unit is None or abs(exponent) > EXPONENT_MAX:
         return None
-    return value if exponent == 0 and unit.unit == "Wh" else value.scaleb(exponent) * per_unit
+    return _counting(value if exponent == 0 and unit.unit == "Wh" else value.scaleb(exponent) * per_unit)
+
+
+def _counting(wh: Decimal) -> Decimal | None:
+    """No register is negative, or has counted a petawatt-hour: such a reading is faulty, and counts for nothing."""
+    return wh if 0 <= wh < WH_MAX else None

@@ -75,6 +75,10 @@ WITH known AS (
 )
 SELECT count(*) FROM gone
 
+-- name: stream_of
+SELECT appended_at, cell, number, value, headers FROM {stream}
+WHERE key = $1 AND (appended_at, number) > ($2, $3) ORDER BY appended_at, number LIMIT $4
+
 -- name: first_numbers
 SELECT c.cell, (SELECT min(s.number) FROM {stream} s WHERE s.cell = c.cell) FROM {schema}.cells c
 

@@ -93,3 +93,11 @@ def test_a_reservation_ends_when_its_evse_becomes_unavailable() -> None:
     bench.run(1)
     expected = [{"reservationId": 1, "reservationUpdateStatus": "Removed"}]
     assert bench.sent("ReservationStatusUpdate") == expected
+
+
+def test_a_station_that_takes_no_reservations_rejects_them() -> None:
+    bench = booted()
+    request = {"component": {"name": "ReservationCtrlr"}, "variable": {"name": "Enabled"}, "attributeValue": "false"}
+    bench.ask("SetVariables", {"setVariableData": [request]})
+    assert bench.ask("ReserveNow", RESERVATION)["status"] == "Rejected"
+    assert bench.station.evse(1).status(1) == "Available"

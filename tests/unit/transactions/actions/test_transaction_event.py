@@ -11,6 +11,7 @@ from ocppcore.contracts.transactions import (
     MeterValuesReceived,
     TransactionConflict,
     TransactionEnded,
+    TransactionEvent,
     TransactionStarted,
     TransactionUpdated,
 )
@@ -57,7 +58,7 @@ def test_a_whole_transaction_is_one_row(world: World) -> None:
     assert (found["state"], found["stopped_reason"], found["charging_state"]) == ("ended", "EVDisconnected", "Charging")
     assert (found["evse_id"], found["connector_id"], found["energy_wh"]) == (2, 1, "1100.5")
     assert (found["seen"], found["gaps"], found["missing"]) == ("[[0,2]]", "[]", 0)
-    assert [type(e) for e in world.events if e.STREAM == "events"] == [
+    assert [type(e) for e in world.events if isinstance(e, TransactionEvent)] == [
         TransactionStarted,
         TransactionUpdated,
         TransactionEnded,
@@ -283,3 +284,14 @@ def test_a_reading_next_to_nothing_is_no_megabyte(world: World) -> None:
     read = handler.body(raw)
     assert first_and_last(registers(read.meter_values))[0].wh.strip("0.") == ""  # type: ignore[union-attr]
     assert len(first_and_last(registers(read.meter_values))[0].wh) < 100  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("absurd", [-5, 1e15, 9e16])
+def test_a_reading_that_cannot_be_counts_for_nothing(world: World, absurd: float) -> None:
+    send(world, "Started", 0, wh=absurd)
+    send(world, "Updated", 1, wh=1000)
+    send(world, "Updated", 2, wh=absurd)
+    send(world, "Ended", 3, wh=1500)
+    found = row(world)
+    assert (found["meter_start_wh"], found["meter_stop_wh"], found["energy_wh"]) == ("1000", "1500", "500")
+    assert found["meter_drops"] == 0
