@@ -30,7 +30,10 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     (-1: there was none). `digest` tells a repeat from a conflict.
     `identity`: the station's id as it spells it, where that differs. `register_drops`: how often the register fell
     among this event's own readings, and `registered_wh` the energy along them, both only where that is more than the
-    first and the last register show.
+    first and the last register show. `current_a`: what its newest sample of Current.Import shows, over all phases.
+
+    What it costs (I02, I03): `tariff` names the tariff that applies from this event on, as the transaction's course
+    has it; "" : nobody looked.
     """
 
     TYPE: ClassVar[str] = "TransactionEvent"
@@ -60,6 +63,8 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     last_register: Register | None = None
     registered_wh: str = ""
     register_drops: int = 0
+    current_a: str = ""
+    tariff: str = ""
 
     def subject(self) -> str:
         return self.station
