@@ -8,13 +8,15 @@ from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.device import (
     ConnectorStatusChanged,
     ReportReceived,
+    StationBooted,
     StationChanged,
     StationEvent,
     StationRegistered,
     StationRemoved,
     StationState,
 )
-from ocppcore.envelope import state_record
+from ocppcore.contracts.inquiries import StationEvidence
+from ocppcore.envelope import Request, request_record, state_record
 from ocppcore.log import NewRecord
 from ocppcore.service import Follow, View
 from ocppcore.store import Delete, Table, Upsert
@@ -150,6 +152,25 @@ def derive_removed(event: StationRemoved, follow: Follow) -> Iterable[NewRecord]
         id=event.station, security_profile=1, credential=None, registration="Rejected", deleted=True, disabled=True
     )
     yield _record(event, gone, follow)
+
+
+def derive_boot(event: StationBooted, follow: Follow) -> Iterable[NewRecord]:
+    """A boot makes transactions doubtful that are open there; one that was asked for (Triggered) is none."""
+    if event.status == "Accepted" and event.reason != "Triggered":
+        yield _evidence(event, StationEvidence(what="boot", at=event.at), follow)
+
+
+def derive_status(event: ConnectorStatusChanged, follow: Follow) -> Iterable[NewRecord]:
+    """Where a connector is Available, nobody is plugged in."""
+    if event.status == "Available" and event.evse_id:
+        yield _evidence(event, StationEvidence(what="available", at=event.at, evse_id=event.evse_id), follow)
+
+
+def _evidence(event: StationEvent, body: StationEvidence, follow: Follow) -> NewRecord:
+    told = Request(
+        follow.id, StationEvidence.NAME, event.subject(), msgspec.json.encode(body), event.at, "/device", "", "", ""
+    )
+    return request_record(told, "transactions", follow.partitions)
 
 
 def _record(event: StationEvent, state: StationState, follow: Follow) -> NewRecord:

@@ -12,6 +12,7 @@ import orjson
 from fastapi import APIRouter, Path, Query, Response
 
 from ocppcore.clock import to_rfc3339
+from ocppcore.contracts.inquiries import Grade
 from ocppcore.contracts.transactions import REMOTE_START, REMOTE_STOP, RemoteStart, RemoteStop
 from ocppcore.http.auth import Caller, require
 from ocppcore.http.commands import CommandDesk
@@ -56,9 +57,17 @@ def _reading(store: Store) -> APIRouter:
         station: Annotated[str | None, Query(alias="stationId", max_length=48)] = None,
         state: Literal["open", "ended"] | None = None,
         evse: Annotated[int | None, Query(alias="evseId", ge=0, le=2**31 - 1)] = None,
+        completeness: Grade | None = None,
+        token: Annotated[str | None, Query(max_length=64, description="Pseudonym of the idToken")] = None,
     ) -> Page[TransactionShown]:
         """Those that were first heard of last come first: in the order of `heardAt`, descending."""
-        asked: dict[str, Value] = {"station": normalise(station) if station else None, "state": state, "evse_id": evse}
+        asked: dict[str, Value] = {
+            "station": normalise(station) if station else None,
+            "state": state,
+            "evse_id": evse,
+            "grade": completeness,
+            "token": token,
+        }
         where = {column: value for column, value in asked.items() if value is not None}
         rows = await store.select(
             TRANSACTIONS,
@@ -131,7 +140,7 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRoute
     async def remote_stop(
         body: RemoteStopBody, station: StationPath, write: Annotated[Write, writing("operator")]
     ) -> Response:
-        """Answers when the transaction's end was seen, or will not come."""
+        """Answers when the transaction's end was seen, or will not come; a station that is away hears of it later."""
         found = await desk.station(station)
         ask = desk.ask(
             found,
@@ -139,6 +148,7 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRoute
             orjson.dumps({"transactionId": body.transactionId}),
             reply_service="transactions",
             reference=stop_key(found.key, body.transactionId),
+            queue_for_ms=body.queueFor * 1000,
         )
         wanted_stop = RemoteStop(
             operation_id=str(uuid.uuid4()),
@@ -223,6 +233,14 @@ def _shown(row: Row, numbers_max: int) -> TransactionShown:
             "conflicts": row["conflicts"],
             "offline": row["offline"],
             "timeSpentCharging": row["time_spent_charging_s"],
+            "completeness": row["grade"],
+            "closedAt": _time(row["closed_at"]),
+            "closedCause": row["closed_cause"],
+            "gapsFinal": row["gaps_final"],
+            "clockOffset": int(row["clock_offset_ms"] or 0) / 1000,
+            "clockSteady": row["clock_steady"],
+            "correctedStartedAt": _corrected(row, "started_at"),
+            "correctedEndedAt": _corrected(row, "ended_at"),
             "heardAt": _time(row["heard_at"]),
             "changedAt": _time(row["changed_at"]),
         }
@@ -241,6 +259,7 @@ def _remote_shown(row: Row) -> RemoteShown:
             "transactionId": row["transaction_id"],
             "evseId": row["evse_id"],
             "reason": row["reason"],
+            "warnings": orjson.loads(str(row["warnings"])) if row["warnings"] else [],
             "askedAt": _time(row["asked_at"]),
             "changedAt": _time(row["changed_at"]),
         }
@@ -251,6 +270,11 @@ def _numbers(ranges: Value, most: int) -> list[int]:
     """The numbers of closed ranges, the first `most` of them."""
     numbers = chain.from_iterable(range(low, high + 1) for low, high in orjson.loads(str(ranges)))
     return list(islice(numbers, most))
+
+
+def _corrected(row: Row, column: str) -> str | None:
+    at = row[column]
+    return None if at is None else to_rfc3339(int(at) + int(row["clock_offset_ms"] or 0))
 
 
 def _time(ms: Value) -> str | None:

@@ -1,7 +1,18 @@
 """The transactions service as data for the engine."""
 
+from collections.abc import Iterable
+from typing import Final
+
 from ocppcore import standard, topics
 from ocppcore.commands import ENDED, Ended, ask_needs
+from ocppcore.contracts.inquiries import (
+    InquiriesResumed,
+    InquiryMoved,
+    InquiryOpened,
+    StationEvidence,
+    TransactionGraded,
+    TransactionReconciled,
+)
 from ocppcore.contracts.transactions import (
     REMOTE_START,
     REMOTE_STOP,
@@ -13,31 +24,95 @@ from ocppcore.contracts.transactions import (
     ReservationStatusReported,
     TransactionConflict,
     TransactionEnded,
+    TransactionEvent,
     TransactionStarted,
     TransactionUpdated,
 )
 from ocppcore.pseudonym import Pseudonyms
-from ocppcore.service import Fold, Part, RequestHandler, Service, TimerHandler
+from ocppcore.service import (
+    ConnectionHandler,
+    Context,
+    Fold,
+    Need,
+    Outcome,
+    Part,
+    Put,
+    RequestHandler,
+    Service,
+    Timer,
+    TimerHandler,
+    View,
+)
+from ocppcore.store import Upsert
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
-from services.transactions.domain import remote, transaction
+from services.transactions.domain import book, inquiry, remote, transaction
+
+
+def _event_needs(event: TransactionEvent) -> tuple[Need, ...]:
+    return (*transaction.needs(event), *book.event_needs(event))
+
+
+def _evolve_event(event: TransactionEvent, view: View) -> Iterable[Put | Timer]:
+    yield from transaction.evolve(event, view)
+    yield from book.evolve_event(event, view)
+
+
+def _project_event(event: TransactionEvent, view: View) -> Iterable[Upsert]:
+    yield from transaction.project(event, view)
+    yield from book.project_clock(event, view)
+
+
+def _reconciled_needs(event: TransactionReconciled) -> tuple[Need, ...]:
+    return (*transaction.reconciled_needs(event), *book.book_needs(event))
+
+
+def _evolve_reconciled(event: TransactionReconciled, view: View) -> Iterable[Put | Timer]:
+    yield from transaction.evolve_reconciled(event, view)
+    yield from book.evolve_reconciled(event, view)
+
+
+def _ended_needs(body: Ended, station: str) -> tuple[Need, ...]:
+    asked = inquiry.ended_needs if body.reference.startswith(inquiry.REFERENCE) else remote.ended_needs
+    return asked(body, station)
+
+
+def _command_ended(body: Ended, view: View, context: Context) -> Outcome:
+    """A command that one of our own operations asked for."""
+    handle = inquiry.answered if body.reference.startswith(inquiry.REFERENCE) else remote.command_ended
+    return handle(body, view, context)
+
+
+INQUIRIES: Final = Part(
+    requests=(RequestHandler(StationEvidence.NAME, StationEvidence, inquiry.evidence, needs=inquiry.evidence_needs),),
+    timers=(TimerHandler(book.INQUIRE, inquiry.due, needs=inquiry.due_needs),),
+    connections=(ConnectionHandler(inquiry.connected, inquiry.connection_needs),),
+    folds=(
+        Fold(InquiryOpened, book.book_needs, book.evolve_opened),
+        Fold(InquiryMoved, book.book_needs, book.evolve_moved),
+        Fold(InquiriesResumed, book.book_needs, book.evolve_resumed),
+    ),
+)
+"""What the CSMS asks stations by itself, and what it concludes (E14)."""
 
 
 def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ...]:
-    """Transactions, and remote starts and stops."""
+    """Transactions, remote starts and stops, and what is asked after."""
     transactions = Part(
         actions=routes(TransactionEvents(pseudonyms, master_pass_group)),
         folds=(
             *(
-                Fold(kind, transaction.needs, transaction.evolve, transaction.project)
+                Fold(kind, _event_needs, _evolve_event, _project_event)
                 for kind in (TransactionStarted, TransactionUpdated, TransactionEnded)
             ),
             Fold(TransactionConflict, transaction.needs, transaction.evolve_conflict, transaction.project),
             Fold(MeterValuesReceived),
             Fold(ReservationStatusReported),
+            Fold(TransactionReconciled, _reconciled_needs, _evolve_reconciled, transaction.project),
+            Fold(TransactionGraded),
         ),
-        aggregates=(transaction.Transaction, transaction.SeqPage),
-        tables=(transaction.TRANSACTIONS,),
+        aggregates=(transaction.Transaction, transaction.SeqPage, book.StationBook),
+        tables=(transaction.TRANSACTIONS, book.STATION_CLOCKS),
         copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS),
     )
     remotes = Part(
@@ -47,6 +122,7 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
                 RemoteStart,
                 remote.start,
                 needs=lambda body, station: (*remote.start_needs(body, station), *ask_needs(body.ask, station)),
+                lookups=remote.start_lookups,
             ),
             RequestHandler(
                 REMOTE_STOP,
@@ -54,7 +130,7 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
                 remote.stop,
                 needs=lambda body, station: (*remote.stop_needs(body, station), *ask_needs(body.ask, station)),
             ),
-            RequestHandler(ENDED, Ended, remote.command_ended, needs=remote.ended_needs),
+            RequestHandler(ENDED, Ended, _command_ended, needs=_ended_needs),
         ),
         timers=(TimerHandler(remote.WAIT, remote.expire, needs=lambda subject: ((remote.Remote, subject),)),),
         folds=(
@@ -64,7 +140,7 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
         aggregates=(remote.Remote,),
         tables=(remote.REMOTE,),
     )
-    return transactions, remotes
+    return transactions, remotes, INQUIRIES
 
 
 def build(pseudonyms: Pseudonyms, master_pass_group: str = "") -> Service:

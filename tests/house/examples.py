@@ -81,6 +81,8 @@ AFTER = {
     "ApiKeyChanged": ["ApiKeyCreated"],
     "ApiKeyRevoked": ["ApiKeyCreated"],
     "TransactionConflict": ["TransactionUpdated"],
+    "TransactionReconciled": ["TransactionUpdated"],
+    "InquiryMoved": ["InquiryOpened"],
     "RemoteMoved": ["RemoteAsked"],
     "CommandQueued": ["CommandAsked"],
     "CommandSending": ["CommandAsked", "CommandQueued"],

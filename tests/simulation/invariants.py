@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import orjson
 
 from ocppcore import actions
+from ocppcore.contracts.inquiries import InquiryEvent, TransactionGraded
 from ocppcore.contracts.transactions import TransactionConflict, TransactionEvent
 from ocppcore.engine.batch import Batch, Cache, Cell, decode_event
 from ocppcore.engine.rebuild import projection_hash, rebuild
@@ -14,7 +15,7 @@ from ocppcore.memory import MemoryLog, MemoryStore
 from ocppcore.store import StateKey
 from tests.simulation.world import CELLS, Decided, World
 
-UNORDERED = (TransactionEvent, TransactionConflict)
+UNORDERED = (TransactionEvent, TransactionConflict, InquiryEvent)
 SENT_NEVER = ("not_connected", "expired")
 
 
@@ -30,6 +31,7 @@ async def violations(world: World) -> list[str]:
     found += [error for station in world.stations for error in station.errors]
     found += [text for station in world.stations for text in station.tokenless_answers]
     found += acknowledged_once(world)
+    found += graded_truly(world)
     found += streams_whole(world)
     found += commands_true(world)
     found += in_order(world)
@@ -75,6 +77,31 @@ def acknowledged_once(world: World) -> list[str]:
             seen = orjson.loads(str(row[columns.index("seen")])) if row else []
             if not any(low <= seq_no <= high for low, high in seen):
                 found.append(f"acknowledged and not in the projection: {key}")
+    return found
+
+
+def graded_truly(world: World) -> list[str]:
+    """What billing is told last of a transaction is what its station was acknowledged (E14)."""
+    last = {
+        (event.station, event.transaction_id): event
+        for event, _ in _events(world, "transactions")
+        if isinstance(event, TransactionGraded)
+    }
+    found = []
+    for station in world.stations:
+        name = station.identity.casefold()
+        for id_ in {id_ for id_, _ in station.acknowledged}:
+            said = {seq_no: event["eventType"] for (of, seq_no), event in station.acknowledged.items() if of == id_}
+            kinds, gaps = set(said.values()), max(said) - min(said) + 1 - len(said)
+            disputed = any(twins for (of, _), twins in station.contradicted.items() if of == id_)
+            graded = last.get((name, id_))
+            if disputed or graded is None:
+                if "Ended" in kinds and graded is None:
+                    found.append(f"{name} {id_}: ended, and not graded")
+                continue
+            expected = "complete" if {"Started", "Ended"} <= kinds and not gaps else "gaps"
+            if graded.grade != ("estimated" if "Ended" not in kinds else expected):
+                found.append(f"{name} {id_}: graded {graded.grade}, the station said {said}")
     return found
 
 

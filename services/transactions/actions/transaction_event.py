@@ -28,7 +28,8 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcome, View
 from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from ocppcore.wire import dump_json, load_json
-from services.transactions.domain import remote
+from services.transactions.domain import grading, inquiry, remote
+from services.transactions.domain.book import StationBook, book_of
 from services.transactions.domain.metering import fallen, first_and_last, registers
 from services.transactions.domain.said import Request, Said, read
 from services.transactions.domain.transaction import (
@@ -84,6 +85,7 @@ class TransactionEvents:
         found: list[Need] = [
             *needs_of(station, info.transactionId, said.request.seqNo),
             (remote.Remote, remote.stop_key(station, info.transactionId)),
+            (StationBook, station),
         ]
         if info.remoteStartId is not None:
             found.append((remote.Remote, remote.start_key(station, info.remoteStartId)))
@@ -109,7 +111,8 @@ class TransactionEvents:
         if kept is not None:
             if is_known_conflict(view, context.station, transaction_id, seq_no, digest):
                 return Outcome(reply=response)
-            return Outcome((self._conflict(request, context, digest, kept, pseudonym),), reply=response)
+            conflict = self._conflict(request, context, digest, kept, pseudonym)
+            return Outcome((conflict, *grading.disputed(conflict, view)), reply=response)
         event = self._event(said, view, context, digest, pseudonym, info)
         events: list[Event] = [event]
         if said.meter_values:
@@ -123,6 +126,7 @@ class TransactionEvents:
             )
             events.append(meter)
         events += self._effects(event, view, context)
+        events += inquiry.after_event(event, view)
         return Outcome(events, reply=response)
 
     def _authorize(self, request: Request, view: View, context: Context) -> tuple[str, IdTokenInfo | None]:
@@ -176,6 +180,7 @@ class TransactionEvents:
             last_register=last,
             registered_wh=registered_wh,
             register_drops=drops,
+            clock_offset_ms=book_of(view, context.station).clock_offset_ms if request.offline else None,
         )
 
     def _conflict(

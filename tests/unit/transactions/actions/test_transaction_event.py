@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from ocppcore import topics
+from ocppcore.contracts.inquiries import TransactionGraded
 from ocppcore.contracts.transactions import (
     MeterValuesReceived,
     TransactionConflict,
@@ -60,6 +61,7 @@ def test_a_whole_transaction_is_one_row(world: World) -> None:
         TransactionStarted,
         TransactionUpdated,
         TransactionEnded,
+        TransactionGraded,
     ]
 
 
