@@ -136,6 +136,7 @@ TABLE: tuple[Topic, ...] = (
     ),
     Topic("device.stations", "station id", _STATE, ("device",), ("gateway", *SERVICES), compacted=True),
     Topic("auth.tokens", "pseudonym of the idToken", _STATE, ("auth",), SERVICES, compacted=True),
+    Topic("transactions.tariffs", "tariff id", _STATE, ("transactions",), ("auth", "transactions"), compacted=True),
     Topic("auth.apikeys", "key id", _STATE, ("auth",), ("gateway", *SERVICES), compacted=True),
     Topic("auth.authorities", "fingerprint of the certificate", _STATE, ("auth",), ("gateway", "auth"), compacted=True),
 )
@@ -151,6 +152,7 @@ STATIONS = "device.stations"
 TOKENS = "auth.tokens"
 APIKEYS = "auth.apikeys"
 AUTHORITIES = "auth.authorities"
+TARIFFS = "transactions.tariffs"
 STATES = frozenset(topic.name for topic in TABLE if topic.payload is _STATE)
 """State that others keep a copy of: a change of it is in force once they have read it."""
 

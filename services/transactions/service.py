@@ -5,6 +5,7 @@ from typing import Final
 
 from ocppcore import standard, topics
 from ocppcore.commands import ENDED, Ended, ask_needs
+from ocppcore.contracts.charge_details import ChargeDetailDue, ChargeDetailMade, MakeChargeDetail, ReRate
 from ocppcore.contracts.inquiries import (
     InquiriesResumed,
     InquiryMoved,
@@ -46,7 +47,7 @@ from ocppcore.service import (
 from ocppcore.store import Upsert
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
-from services.transactions.domain import book, inquiry, remote, transaction
+from services.transactions.domain import book, charge_detail, inquiry, remote, transaction
 
 
 def _event_needs(event: TransactionEvent) -> tuple[Need, ...]:
@@ -96,8 +97,26 @@ INQUIRIES: Final = Part(
 """What the CSMS asks stations by itself, and what it concludes (E14)."""
 
 
+CHARGE_DETAILS: Final = Part(
+    requests=(
+        RequestHandler(
+            MakeChargeDetail.NAME, MakeChargeDetail, charge_detail.make, charge_detail.needs, charge_detail.lookups
+        ),
+        RequestHandler(ReRate.NAME, ReRate, charge_detail.rerate, charge_detail.needs, charge_detail.rerate_lookups),
+    ),
+    timers=(TimerHandler(charge_detail.WAIT, charge_detail.due, charge_detail.due_needs),),
+    folds=(
+        Fold(ChargeDetailDue, derive=charge_detail.derive_due),
+        Fold(ChargeDetailMade, charge_detail.made_needs, charge_detail.evolve_made, charge_detail.project_made),
+    ),
+    aggregates=(charge_detail.Charged,),
+    tables=(charge_detail.CHARGE_DETAILS,),
+)
+"""What is billed of a transaction."""
+
+
 def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ...]:
-    """Transactions, remote starts and stops, and what is asked after."""
+    """Transactions, remote starts and stops, what is asked after, and what is billed."""
     transactions = Part(
         actions=routes(TransactionEvents(pseudonyms, master_pass_group)),
         folds=(
@@ -109,11 +128,11 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
             Fold(MeterValuesReceived),
             Fold(ReservationStatusReported),
             Fold(TransactionReconciled, _reconciled_needs, _evolve_reconciled, transaction.project),
-            Fold(TransactionGraded),
+            Fold(TransactionGraded, evolve=charge_detail.evolve_graded, derive=charge_detail.derive_graded),
         ),
         aggregates=(transaction.Transaction, transaction.SeqPage, book.StationBook),
         tables=(transaction.TRANSACTIONS, book.STATION_CLOCKS),
-        copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS),
+        copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS, topics.TARIFFS),
     )
     remotes = Part(
         requests=(
@@ -140,7 +159,7 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
         aggregates=(remote.Remote,),
         tables=(remote.REMOTE,),
     )
-    return transactions, remotes, INQUIRIES
+    return transactions, remotes, INQUIRIES, CHARGE_DETAILS
 
 
 def build(pseudonyms: Pseudonyms, master_pass_group: str = "") -> Service:

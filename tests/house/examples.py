@@ -139,6 +139,8 @@ def _value(type_: inspect.Type) -> Any:
             return "c2VhbGVk"
         case inspect.StrType():
             return "x"
+        case inspect.DecimalType():
+            return "1.5"
         case _:
             raise TypeError(f"no example for {type_}")
 

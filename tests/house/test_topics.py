@@ -48,7 +48,7 @@ def test_each_topic_is_one_row() -> None:
 def test_what_is_a_state_is_compacted_and_what_is_compacted_is_never_dropped() -> None:
     states = {
         "ocpp.connections", "ocpp.gateways", "csms.keys", "device.stations", "auth.tokens", "auth.apikeys",
-        "auth.authorities", "csms.copies",
+        "auth.authorities", "csms.copies", "transactions.tariffs",
     }  # fmt: skip
     assert states == topics.COMPACTED
     assert [topic.name for topic in topics.TABLE if topic.compacted and topic.retention_days is not None] == []
@@ -169,7 +169,14 @@ def test_only_the_producers_of_the_table_append(seen: Seen) -> None:
     }
     assert strangers == {}
     busy = {*topics.COMPACTED, *(topics.events(service) for service in topics.SERVICES)}
-    unused = {topics.KEYS, topics.COPIES, topics.APIKEYS, topics.AUTHORITIES, topics.events("smartcharging")}
+    unused = {
+        topics.KEYS,
+        topics.COPIES,
+        topics.APIKEYS,
+        topics.AUTHORITIES,
+        topics.TARIFFS,
+        topics.events("smartcharging"),
+    }
     silent = busy - unused - seen.appended.keys()
     assert silent == set(), "the run says nothing about these"
 

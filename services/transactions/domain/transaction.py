@@ -24,6 +24,8 @@ from ocppcore.service import Aggregate, Need, Put, View
 from ocppcore.store import Table, Upsert
 from ocppcore.topics import normalise
 from services.transactions.domain import energy
+from services.transactions.domain.course import Piece as CoursePiece
+from services.transactions.domain.course import add as follow_course
 
 PAGE = 64
 CONFLICTS_KNOWN_MAX = 8
@@ -57,8 +59,8 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     `heard_at`: our clock when the first of its events came, whichever that was; it never changes, so lists are in its
     order and an index on it is written once a transaction.
     `token`: the first that any event named; `accepted`: the first that was accepted to start the energy, whose
-    transaction it then is. `pieces`: the register's course (`energy.py`); `span_wh` and `span_drops`: the most that
-    any one event shows.
+    transaction it then is. `pieces`: the register's course (`energy.py`); `course`: what is rated (`course.py`);
+    `span_wh` and `span_drops`: the most that any one event shows.
 
     `gaps_exact` False: there were more than RANGES_MAX ranges at once. From then on `seen` may hold, at its end,
     numbers that did not come, and `pieces` are given up: the energy is what the first and last register show, or any
@@ -90,6 +92,7 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     first: Reading | None = None
     last: Reading | None = None
     pieces: tuple[energy.Piece, ...] = ()
+    course: tuple[CoursePiece, ...] = ()
     span_wh: Decimal = energy.ZERO
     span_drops: int = 0
     offline: bool = False
@@ -380,6 +383,7 @@ def merged(before: Transaction | None, event: TransactionEvent) -> Transaction:
         first=_first(before.first, event.first_register, seq),
         last=_last(before.last, event.last_register, seq),
         pieces=energy.add(before.pieces, seen, seq, said) if gaps_exact else (),
+        course=follow_course(before.course, seen, event) if gaps_exact else (),
         span_wh=energy.largest(before.span_wh, said.energy) if said else before.span_wh,
         span_drops=max(before.span_drops, said.drops) if said else before.span_drops,
         offline=before.offline or event.offline,

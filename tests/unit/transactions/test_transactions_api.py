@@ -61,15 +61,15 @@ async def listed(api: Served, query: str = "") -> list[str]:
 async def test_lists_begin_with_what_was_heard_of_last_and_a_change_moves_nothing(api: Served) -> None:
     await send(api, 1, event("Started", 0, transaction="first"))
     await send(api, 2, event("Updated", 5, transaction="second"), "CS-2")
-    await send(api, 3, event("Ended", 9, transaction="third"))
-    await send(api, 4, event("Ended", 1, transaction="first"))
+    await send(api, 3, event("Ended", 1, transaction="first"))
+    await send(api, 4, event("Ended", 9, transaction="third"))
     assert await listed(api) == ["third", "second", "first"]
     assert await listed(api, "?stationId=cs-1") == ["third", "first"]
     assert await listed(api, "?state=open") == ["second"]
     assert await listed(api, "?completeness=gaps") == ["third"]
     assert await listed(api, "?completeness=complete") == ["first"]
     shown = (await api.client.get("/transactions/CS-1/first")).json()
-    assert (shown["heardAt"], shown["changedAt"]) == ("2023-11-14T22:13:21.000Z", "2023-11-14T22:13:24.000Z")
+    assert (shown["heardAt"], shown["changedAt"]) == ("2023-11-14T22:13:21.000Z", "2023-11-14T22:13:23.000Z")
 
 
 async def test_a_list_goes_on_where_the_page_before_ended(api: Served) -> None:

@@ -37,9 +37,14 @@ def send(world: World, *args: Any, **more: Any) -> Any:
     return world.call("TransactionEvent", event(*args, at=more.pop("at", AT), **more))
 
 
+def waiting(world: World) -> dict[tuple[str, str], int]:
+    """What is to be asked next, and when."""
+    return {timer: due for timer, due in world.timers.items() if timer[0] == INQUIRE}
+
+
 def tick(world: World) -> Any:
     """The station's next question, when it is due."""
-    ((name, subject),) = [timer for timer in world.timers if timer[0] == INQUIRE]
+    ((name, subject),) = waiting(world)
     world.now = max(world.now, world.timers[name, subject])
     return world.tick(name, subject)
 
@@ -75,7 +80,7 @@ def test_a_whole_transaction_asks_for_nothing_and_is_complete(world: World) -> N
     send(world, "Started", 0, wh=100)
     send(world, "Updated", 1)
     send(world, "Ended", 2, wh=350, at="2023-11-14T22:14:20Z", token="ABC")
-    assert world.timers == {}
+    assert waiting(world) == {}
     assert row(world)["grade"] == "complete"
     (graded,) = [one for one in world.events if isinstance(one, TransactionGraded)]
     assert (graded.energy_wh, graded.started_at, graded.ended_at) == ("250", NOW, NOW + 60_000)
@@ -100,9 +105,9 @@ def test_a_gap_after_the_end_is_asked_after_at_once(world: World) -> None:
     outcome = tick(world)
     hear(world, outcome, messagesInQueue=False, ongoingIndicator=False)
     assert (row(world)["grade"], row(world)["gaps_final"]) == ("gaps", True)
-    assert world.timers == {}
+    assert waiting(world) == {}
     send(world, "Updated", 1, offline=True)
-    assert (row(world)["gaps_final"], len(world.timers)) == (False, 1)
+    assert (row(world)["gaps_final"], len(waiting(world))) == (False, 1)
 
 
 def test_what_comes_meanwhile_makes_the_question_void(world: World) -> None:
@@ -113,22 +118,22 @@ def test_what_comes_meanwhile_makes_the_question_void(world: World) -> None:
     send(world, "Updated", 1, offline=True)
     assert grades(world) == [("gaps", 1), ("complete", 0)]
     assert tick(world).calls == ()
-    assert world.timers == {} and world.state(StationBook, "cs-1").inquiries == ()  # type: ignore[union-attr]
+    assert waiting(world) == {} and world.state(StationBook, "cs-1").inquiries == ()  # type: ignore[union-attr]
 
 
 def test_an_offline_event_that_leaves_a_gap_is_asked_after(world: World) -> None:
     send(world, "Started", 0)
     send(world, "Updated", 3)
-    assert world.timers == {}, "online, before the end: what is missing may still come"
+    assert waiting(world) == {}, "online, before the end: what is missing may still come"
     send(world, "Updated", 5, offline=True)
     outcome = tick(world)
     assert asked(outcome) == {"transactionId": "T1"}
     hear(world, outcome, messagesInQueue=False, ongoingIndicator=True)
     assert (row(world)["state"], row(world)["grade"]) == ("open", "open")
     send(world, "Updated", 6, offline=True)
-    assert world.timers == {}, "the station has said that what is missing will not come"
+    assert waiting(world) == {}, "the station has said that what is missing will not come"
     send(world, "Updated", 8, offline=True)
-    assert len(world.timers) == 1
+    assert len(waiting(world)) == 1
 
 
 def test_questions_end(world: World) -> None:
@@ -139,7 +144,7 @@ def test_questions_end(world: World) -> None:
         before = world.now
         hear(world, tick(world), messagesInQueue=True)
         pauses.append(world.now - before)
-    assert (max(pauses) <= PAUSE_MAX_MS, world.timers) == (True, {})
+    assert (max(pauses) <= PAUSE_MAX_MS, waiting(world)) == (True, {})
     concluded = world.events[-2]
     assert isinstance(concluded, TransactionReconciled)
     assert (concluded.what, concluded.said, concluded.missing) == ("gaps_final", "unanswered", 1)
@@ -149,9 +154,9 @@ def test_a_station_is_asked_one_question_at_a_time(world: World) -> None:
     for transaction in ("T1", "T2", "T3"):
         send(world, "Started", 0, transaction=transaction)
         send(world, "Ended", 2, transaction=transaction)
-    assert len(world.timers) == 1
+    assert len(waiting(world)) == 1
     first = tick(world)
-    assert world.timers == {}
+    assert waiting(world) == {}
     hear(world, first, messagesInQueue=False)
     second = tick(world)
     assert asked(first) != asked(second)
@@ -180,10 +185,10 @@ def test_a_station_that_comes_back_with_open_transactions_is_asked_for_its_queue
     assert asked(outcome) == {}
     world.connect(epoch=2)
     hear(world, outcome, messagesInQueue=False)
-    assert world.timers == {}
+    assert waiting(world) == {}
     send(world, "Ended", 1)
     world.connect(epoch=3)
-    assert world.timers == {}, "nothing is open any more"
+    assert waiting(world) == {}, "nothing is open any more"
 
 
 def test_a_station_that_is_away_is_asked_when_it_is_back(world: World) -> None:
@@ -192,7 +197,7 @@ def test_a_station_that_is_away_is_asked_when_it_is_back(world: World) -> None:
     world.connect(connected=False)
     assert tick(world).calls == ()
     world.wait(5_000)
-    assert min(world.timers.values()) == NOW + PATIENCE_MS
+    assert min(waiting(world).values()) == NOW + PATIENCE_MS
     world.connect(epoch=2)
     assert asked(tick(world)) == {"transactionId": "T1"}
     assert world.now == NOW + 5_000
@@ -236,7 +241,7 @@ def test_an_available_connector_makes_the_transactions_of_its_evse_doubtful(worl
     assert (opened.transaction_id, opened.reason) == ("T2", "available")
     world.wait(1000)
     send(world, "Ended", 2, transaction="T2")
-    assert world.timers == {}, "the end was on its way"
+    assert waiting(world) == {}, "the end was on its way"
 
 
 def test_a_transaction_that_goes_on_is_left(world: World) -> None:
@@ -248,7 +253,7 @@ def test_a_transaction_that_goes_on_is_left(world: World) -> None:
     world.wait(1000)
     send(world, "Updated", 1)
     assert tick(world).calls == (), "it was heard of since"
-    assert (row(world)["state"], world.timers) == ("open", {})
+    assert (row(world)["state"], waiting(world)) == ("open", {})
 
 
 def test_another_transaction_at_the_same_evse_is_evidence(world: World) -> None:
