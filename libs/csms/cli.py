@@ -18,6 +18,7 @@ from csms.running import Addresses, running
 from csms.runtime import check_port, database_at, database_elsewhere, open_process, read_settings, stop_on_signals
 from csms.tools import frames as frames_tool
 from csms.tools import parked as parked_tool
+from csms.tools import rerating as rerating_tool
 from csms.tools.access import Access, access
 from csms.tools.rebuilding import run_rebuild, run_recover
 from csms.up import up as run_up
@@ -246,6 +247,28 @@ def parked_retry(
     """Have parked records decided again, with their first time of receipt."""
     count = _with_access(lambda opened: parked_tool.retry(opened, service.value, record))
     console.print(f"{count} records appended again.")
+
+
+@app.command()
+def rerate(
+    tariff: Annotated[Path, typer.Argument(help="The tariff as JSON, with its id and version")],
+    station: Annotated[str | None, typer.Option(help="Of one station")] = None,
+    token: Annotated[str | None, typer.Option(help="Of one idToken's pseudonym")] = None,
+    rated_by: Annotated[str | None, typer.Option(help="Only what this tariff (its id) rated")] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Bill by it: a credit and a new record each")] = False,
+    api: Annotated[str | None, typer.Option(help="The CSMS's API; without: the system on this machine")] = None,
+    key: Annotated[str | None, typer.Option(help="An administrator's API key", envvar="CSMS_ADMIN_KEY")] = None,
+) -> None:
+    """Rate past transactions by another tariff: each difference, explained, is a line of JSON."""
+
+    async def work(settings: BaseServiceSettings) -> rerating_tool.Done:
+        wanted = rerating_tool.Wanted(rerating_tool.read_tariff(tariff), station, token, rated_by, apply)
+        address = api or _own_api(settings, running(settings.data))
+        return await rerating_tool.run(address, key or _own_key(settings), wanted, errors)
+
+    done = _run(work)
+    billed = f", {done.applied} billed by it" if apply else ""
+    errors.print(f"{done.rated} records rated, {done.differing} would cost something else{billed}.", highlight=False)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from ocppcore.http.requests import RESPONSES, Write, writing
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.store import Store, Value
 from ocppcore.topics import normalise
+from services.transactions import charge_details_api
 from services.transactions.bodies import RemoteShown, RemoteStartBody, RemoteStopBody, TransactionShown
 from services.transactions.domain.remote import REMOTE, start_key, stop_key
 from services.transactions.domain.transaction import TRANSACTIONS
@@ -44,6 +45,7 @@ def router(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRouter
     made = APIRouter()
     made.include_router(_reading(store))
     made.include_router(_remote(store, desk, pseudonyms))
+    made.include_router(charge_details_api.router(store, pseudonyms))
     return made
 
 

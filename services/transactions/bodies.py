@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ocppcore.contracts.inquiries import Grade
 
+IdTokenType = Literal["Central", "eMAID", "ISO14443", "ISO15693", "KeyCode", "Local", "MacAddress", "NoAuthorization"]
 QUEUE_S_MAX = 7 * 24 * 3600
 
 
@@ -17,9 +18,7 @@ class IdTokenBody(_Body):
     """An idToken as OCPP writes it."""
 
     idToken: str = Field(min_length=1, max_length=36)
-    type: Literal["Central", "eMAID", "ISO14443", "ISO15693", "KeyCode", "Local", "MacAddress", "NoAuthorization"] = (
-        "Central"
-    )
+    type: IdTokenType = "Central"
 
 
 class RemoteStartBody(_Body):

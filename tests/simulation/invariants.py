@@ -4,9 +4,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 
+import msgspec
 import orjson
 
 from ocppcore import actions
+from ocppcore.contracts.charge_details import ChargeDetailMade
 from ocppcore.contracts.inquiries import InquiryEvent, TransactionGraded
 from ocppcore.contracts.transactions import TransactionConflict, TransactionEvent
 from ocppcore.engine.batch import Batch, Cache, Cell, decode_event
@@ -102,6 +104,30 @@ def graded_truly(world: World) -> list[str]:
             expected = "complete" if {"Started", "Ended"} <= kinds and not gaps else "gaps"
             if graded.grade != ("estimated" if "Ended" not in kinds else expected):
                 found.append(f"{name} {id_}: graded {graded.grade}, the station said {said}")
+    return found
+
+
+def charge_details(world: World) -> dict[str, bytes]:
+    """The records of transactions that no station contradicted, by their ids: their bytes, less what was measured of
+    the station's clock, which depends on when its messages came."""
+    disputed = {(one.identity.casefold(), id_) for one in world.stations for id_, _ in one.twins}
+    found: dict[str, bytes] = {}
+    for event, _ in _events(world, "transactions"):
+        if isinstance(event, ChargeDetailMade):
+            made, offset = event.detail, event.detail.clock_offset_ms
+            if (made.station, made.transaction_id) in disputed:
+                continue
+            assert made.started_at is not None and made.ended_at is not None
+            plain = msgspec.structs.replace(
+                made,
+                clock_offset_ms=0,
+                started_at=made.started_at - offset,
+                ended_at=made.ended_at - offset,
+                periods=tuple(
+                    msgspec.structs.replace(one, start=one.start - offset, end=one.end - offset) for one in made.periods
+                ),
+            )
+            assert found.setdefault(made.id, msgspec.json.encode(plain)) == msgspec.json.encode(plain), made.id
     return found
 
 

@@ -258,6 +258,7 @@ TRANSACTIONS = Table(
         ("station", "heard_at", "key"),
         ("grade", "heard_at", "station", "key"),
         ("token", "heard_at", "station", "key"),
+        ("evse_id", "heard_at", "station", "key"),
     ),
 )
 
