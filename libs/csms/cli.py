@@ -251,7 +251,9 @@ def parked_retry(
 
 @app.command()
 def rerate(
-    tariff: Annotated[Path, typer.Argument(help="The tariff as JSON, with its id and version")],
+    tariff: Annotated[str, typer.Argument(help="Its id")],
+    version: Annotated[int | None, typer.Option(help="Of those that were put; without: the newest")] = None,
+    file: Annotated[Path | None, typer.Option(help="Try this one instead: as PUT takes it, JSON")] = None,
     station: Annotated[str | None, typer.Option(help="Of one station")] = None,
     token: Annotated[str | None, typer.Option(help="Of one idToken's pseudonym")] = None,
     rated_by: Annotated[str | None, typer.Option(help="Only what this tariff (its id) rated")] = None,
@@ -262,7 +264,8 @@ def rerate(
     """Rate past transactions by another tariff: each difference, explained, is a line of JSON."""
 
     async def work(settings: BaseServiceSettings) -> rerating_tool.Done:
-        wanted = rerating_tool.Wanted(rerating_tool.read_tariff(tariff), station, token, rated_by, apply)
+        tried = rerating_tool.read_tariff(file) if file else None
+        wanted = rerating_tool.Wanted(tariff, version, tried, station, token, rated_by, apply)
         address = api or _own_api(settings, running(settings.data))
         return await rerating_tool.run(address, key or _own_key(settings), wanted, errors)
 

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 import msgspec
 from pydantic import ValidationError
 
-from ocppcore import actions, rpc
+from ocppcore import actions, results, rpc
 from ocppcore.envelope import Frame, OutFrame, Receipt, Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.rpc import CallError, CallResult, Malformed
@@ -564,11 +564,21 @@ def _evolve_sending(event: CommandSending, view: View) -> Iterable[Put | Drop | 
 def _evolve_ended(event: CommandEnded, view: View) -> Iterable[Put | Drop | Timer]:
     queue = _queue(view, event.station)
     ended = queue.find(event.command_id)
+    if awaited := _awaited(event, view):
+        yield from results.remember(view, event.station, awaited)
     left = tuple(command for command in queue.open if command.command_id != event.command_id)
     yield Put(event.station, CommandQueue(open=left)) if left else Drop(CommandQueue, event.station)
     yield Put(event.command_id, CommandRow())
     if ended is not None and ended.queue_until:
         yield Timer(EXPIRY, f"{event.station}/{event.command_id}", None)
+
+
+def _awaited(event: CommandEnded, view: View) -> results.AwaitedResult | None:
+    """What the station will send later, now that it has accepted; looks at what was there before the event."""
+    first = view.get(CommandRow, event.command_id)
+    if first is None or event.status != "answered" or event.action not in results.RESULTS:
+        return None
+    return results.accepted(event.action, event.command_id, bytes(first.payload), bytes(event.response))
 
 
 def _row(view: View, command_id: str, status: str, **over: str | int | None) -> Upsert:
@@ -619,12 +629,19 @@ def _project_ended(event: CommandEnded, view: View) -> Iterable[Upsert]:
         response=None if response == "null" else response,
         error=None if error == "null" else error,
     )
+    if awaited := _awaited(event, view):
+        yield results.row(event.station, awaited, event.at)
 
 
 def _fold_needs(
     event: CommandAsked | CommandQueued | CommandWaiting | CommandSending | CommandEnded,
 ) -> tuple[Need, ...]:
     return ((CommandQueue, event.station), (CommandRow, event.command_id))
+
+
+def _ended_needs(event: CommandEnded) -> tuple[Need, ...]:
+    more = results.needs(event, event.station) if event.action in results.RESULTS else ()
+    return (*_fold_needs(event), *more)
 
 
 def _resume(station: str, aggregate: OpenFrames, view: View) -> Sequence[OutFrame]:
@@ -673,7 +690,7 @@ def commands(service: str) -> Commands:
 
 
 def part(made: Commands) -> Part:
-    """The part every service is assembled with."""
+    """The part every service is assembled with. One that sends commands with later results declares those itself."""
     return Part(
         requests=(
             RequestHandler(ASK, Ask, made.ask, needs=ask_needs),
@@ -687,7 +704,7 @@ def part(made: Commands) -> Part:
             Fold(made.queued, _fold_needs, _evolve_queued, _project_queued),
             Fold(made.waiting, _fold_needs, _evolve_waiting, _project_waiting),
             Fold(made.sending, _fold_needs, _evolve_sending, _project_sending),
-            Fold(made.ended, _fold_needs, _evolve_ended, _project_ended, made.derive, project_first=True),
+            Fold(made.ended, _ended_needs, _evolve_ended, _project_ended, made.derive, project_first=True),
         ),
         aggregates=(CommandQueue, OpenFrames, CommandRow),
         tables=(TABLE,),

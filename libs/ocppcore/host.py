@@ -1,9 +1,10 @@
 """What a process offers to the services that it hosts, and what hosting a service gives: an engine and an API."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 from fastapi import APIRouter, FastAPI
@@ -16,7 +17,7 @@ from ocppcore.engine.loop import Engine, EngineSettings
 from ocppcore.http import audit
 from ocppcore.http.app import service_app
 from ocppcore.http.auth import Authenticator
-from ocppcore.http.commands import CommandDesk, FindStation, Registered
+from ocppcore.http.commands import CommandDesk, Doubts, FindStation, Registered
 from ocppcore.http.commands import router as commands_router
 from ocppcore.http.refusals import Refusals
 from ocppcore.http.requests import Writes
@@ -67,10 +68,16 @@ class Hosted:
 Routers = Callable[[Engine, Store, CommandDesk], Sequence[APIRouter]]
 
 
-def host(env: Environment, service: Service, routers: Routers, find_station: FindStation | None = None) -> Hosted:
+def host(
+    env: Environment,
+    service: Service,
+    routers: Routers,
+    find_station: FindStation | None = None,
+    doubts: Mapping[str, Doubts] = MappingProxyType({}),
+) -> Hosted:
     """An engine with its store, and the service's API with commands and operations.
 
-    `find_station`: who else than the service's copy of the stations can tell what is registered.
+    `find_station`: who else than the service's copy of the stations can tell what is registered. `doubts`: by action.
     """
     store = env.store(service.name)
     engine = Engine(
@@ -93,7 +100,7 @@ def host(env: Environment, service: Service, routers: Routers, find_station: Fin
         await env.log.append([envelope.request_record(request, service.name, env.settings.partition_count)])
 
     refusals = Refusals(service.name, append, env.clock)
-    desk = CommandDesk(service.name, store, find_station or in_copy, env.pseudonyms, env.outbound_seal)
+    desk = CommandDesk(service.name, store, find_station or in_copy, env.pseudonyms, env.outbound_seal, doubts)
     app = service_app(
         service.name,
         [*routers(engine, store, desk), commands_router(desk), audit.router(store)],

@@ -466,6 +466,9 @@ class MemoryStore:
         have = self.tables.copies[topic]
         return {key: have[key] for key in keys if key in have and have[key].value is not None}
 
+    async def copy_all(self, topic: str) -> Sequence[CopyRow]:
+        return [row for row in self.tables.copies[topic].values() if row.value is not None]
+
     async def copy_reset(self, topic: str) -> None:
         self.tables.copies[topic].clear()
         self.tables.copy_positions[topic].clear()

@@ -83,10 +83,14 @@ A = TypeVar("A", bound=Aggregate)
 S = TypeVar("S", bound=msgspec.Struct)
 E = TypeVar("E", bound=Event)
 R = TypeVar("R")
+T = TypeVar("T")
+Build = Callable[[Mapping[str, bytes]], T]
 
 Need = tuple[type[Aggregate], str]
 Lookup = tuple[str, str]
 """(topic of a copy, key)."""
+WHOLE = "*"
+"""The key of a lookup of all rows of a copy: for a topic that holds so little that a process keeps it in memory."""
 
 
 class View(Protocol):
@@ -98,6 +102,11 @@ class View(Protocol):
 
     def copy_position(self, topic: str, key: str) -> int:
         """The log position of the copy's row (-1: there is none), to be written into the event that relied on it."""
+        ...
+
+    def whole(self, topic: str, build: "Build[T]") -> T:
+        """What `build`, a pure module-level function, makes of all rows (key -> value) of a copy that was looked up
+        WHOLE; made once for each state of the copy."""
         ...
 
 

@@ -241,6 +241,9 @@ class Store(Protocol):
     async def copy_find(self, topic: str, keys: Sequence[str]) -> Mapping[str, CopyRow]:
         """The copy's live rows under these keys."""
 
+    async def copy_all(self, topic: str) -> Sequence[CopyRow]:
+        """All live rows of a copy that is small."""
+
     async def copy_reset(self, topic: str) -> None:
         """Empty the copy, to be read again from the topic's start."""
 

@@ -201,6 +201,16 @@ def text_for(tariff: Tariff, *languages: str | None) -> Text:
     return tariff.texts[0] if tariff.texts else Text(language="", text=prices(tariff))
 
 
+SHOWS: Final = ("tariffText", "tariff", "displayMessage")
+"""Names under which a station's registration says whether it shows tariffs or messages."""
+
+
+def shows_tariff(supports: Mapping[str, bool]) -> bool:
+    """Whether a station may be sent a tariff's text (I01.FR.02): unless all that is known of it says no."""
+    known = [supports[name] for name in SHOWS if name in supports]
+    return any(known) or not known
+
+
 _UNITS: Final[Mapping[Dimension, str]] = {"ENERGY": "/kWh", "TIME": "/h", "PARKING_TIME": "/h (P)", "FLAT": ""}
 
 
@@ -224,3 +234,8 @@ def _shown(price: Decimal) -> str:
     rounded = price.quantize(Decimal("0.0001"))
     text = format(rounded.normalize(), "f")
     return text if len(text.partition(".")[2]) >= 2 else format(rounded.quantize(Decimal("0.01")), "f")
+
+
+def read_index(rows: Mapping[str, bytes]) -> Index:
+    """The same from the whole copy of `transactions.tariffs`, as `View.whole` gives it."""
+    return index({key: msgspec.json.decode(value, type=TariffState) for key, value in rows.items()})

@@ -55,7 +55,7 @@ def parts(
         ),
         aggregates=(token.Token, token.DriverKey),
         tables=(projections.TOKENS,),
-        copies=(topics.TOKENS, topics.STATIONS),
+        copies=(topics.TOKENS, topics.STATIONS, topics.TARIFFS),
     )
     api_keys = Part(
         requests=(

@@ -49,6 +49,11 @@ class Settings(BaseServiceSettings):
         "", max_length=64, description="The operator's name, O of certificates; one of `CSMS_OCPP_ORGANIZATIONS`"
     )
     certificate_days: int = Field(365, ge=1, le=700, description="How long a certificate is valid that our CA signs")
+    certificate_secc: bool = Field(
+        False,
+        description="Stations show the certificate of their connection to vehicles too (ISO 15118-2): our CA sets "
+        "DC=CPO in every one, not only where a station asks for it for both uses or as an SECC (A00.FR.513)",
+    )
     ca_url: Https = Field(
         "", description="EST server: `https://HOST/.well-known/est`, a label behind it where it has several CAs"
     )

@@ -70,6 +70,12 @@ class Evse(_Body):
     id: Id
     connectors: Annotated[list[Connector], Field(max_length=EVSES_MAX)] = []
 
+    factoryCredentials: StrictBool | None = Field(
+        default=False,
+        description="Its password came with it from the factory: replaced once it is accepted, where "
+        "`automatic.provisioning` is on (A00.FR.805); false again once another password is in force",
+    )
+
     @model_validator(mode="after")
     def _once(self) -> Self:
         _distinct([connector.id for connector in self.connectors], "connectors")
@@ -119,6 +125,12 @@ class StationBody(_Body):
         description="The Local Controller whose certificate or password this station's connection carries",
     )
 
+    factoryCredentials: StrictBool | None = Field(
+        default=False,
+        description="Its password came with it from the factory: replaced once it is accepted, where "
+        "`automatic.provisioning` is on (A00.FR.805); false again once another password is in force",
+    )
+
     @model_validator(mode="after")
     def _once(self) -> Self:
         _distinct([evse.id for evse in self.evses or ()], "evses")
@@ -142,6 +154,7 @@ class StationBody(_Body):
             zone=self.zone if "zone" in said else UNSET,
             allow_expired_certificate=self.allowExpiredCertificate if "allowExpiredCertificate" in said else UNSET,
             controller=(normalise(self.controller) if self.controller else None) if "controller" in said else UNSET,
+            factory_credentials=self.factoryCredentials if "factoryCredentials" in said else UNSET,
         )
 
     def warnings(self) -> list[str]:
@@ -202,6 +215,7 @@ class StationEntry(BaseModel):
     nextSecurityProfile: int | None = None
     allowExpiredCertificate: bool
     controller: str
+    factoryCredentials: bool = False
 
 
 class StationWritten(StationEntry):

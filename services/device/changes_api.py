@@ -1,8 +1,6 @@
 """HTTP API of what stations connect with: passwords and security profiles change as whole operations. No rules."""
 
 import asyncio
-import secrets
-import string
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Final, Literal, cast
@@ -11,7 +9,6 @@ import msgspec
 import orjson
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 
-from ocppcore import credentials
 from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.device import RotatePassword, UpgradeProfile
 from ocppcore.http.auth import Caller, require
@@ -24,15 +21,15 @@ from ocppcore.topics import normalise
 from services.device.bodies import StationId
 from services.device.changes_bodies import ChangeShown, RotateBody, UpgradeBody
 from services.device.domain.changes import CHANGES, ROTATION_OPEN, UPGRADE_OPEN
+from services.device.domain.rotation import PASSWORD_CHARACTERS
+from services.device.passwords import Passwords
 from services.device.projections import STATIONS
 from services.device.settings import Settings
 
-PASSWORD_CHARACTERS: Final = 32
 TLS_PORT: Final = 9443
 POLL_FIRST_S: Final = 0.02
 POLL_MAX_S: Final = 0.5
 OPEN: Final = (*ROTATION_OPEN, *UPGRADE_OPEN)
-_ALPHABET: Final = string.ascii_letters + string.digits
 
 InForce = Callable[[float], Awaitable[bool]]
 """Waits, at most so many seconds, until what was decided is in force at the gateways; False: it is not yet."""
@@ -40,8 +37,8 @@ Identity = Annotated[StationId, Path(alias="stationId", description="The station
 Row = Mapping[str, Value]
 
 
-def router(store: Store, desk: CommandDesk, password_key: bytes, settings: Settings, in_force: InForce) -> APIRouter:
-    """The routes under `/device`; `password_key` is `CSMS_PASSWORD_KEY`."""
+def router(store: Store, desk: CommandDesk, passwords: Passwords, settings: Settings, in_force: InForce) -> APIRouter:
+    """The routes under `/device`."""
     made = APIRouter(tags=["credentials"])
 
     @made.post(
@@ -56,25 +53,7 @@ def router(store: Store, desk: CommandDesk, password_key: bytes, settings: Setti
         """Answers when the new password is in force, or the old one is confirmed. Nobody is shown the password."""
         station = await desk.station(identity)
         length = (body.length if body else None) or min(PASSWORD_CHARACTERS, await longest(station.key))
-        password = "".join(secrets.choice(_ALPHABET) for _ in range(length))
-        operation_id = uuid.uuid4().hex
-        variable = {"component": {"name": "SecurityCtrlr"}, "variable": {"name": "BasicAuthPassword"}}
-        ask = desk.ask(
-            station,
-            "SetVariables",
-            orjson.dumps({"setVariableData": [{**variable, "attributeValue": password}]}),
-            reply_service="device",
-            reference=f"password/{operation_id}",
-        )
-        asked = RotatePassword(
-            operation_id=operation_id,
-            ask=ask,
-            credential=credentials.hash_generated(password, password_key),
-            length=length,
-            limit=settings.password_refused_boot == "pending",
-            evidence_ms=settings.password_evidence_s * 1000,
-        )
-        return await begin(write, RotatePassword.NAME, station.key, asked)
+        return await begin(write, RotatePassword.NAME, station.key, passwords.rotation(station.id, length))
 
     @made.post(
         "/stations/{stationId}/security-profile:upgrade", summary="Have a station connect with a higher profile",

@@ -1,15 +1,17 @@
 """The device service as data for the engine."""
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
-from ocppcore import standard
+from ocppcore import results, standard
 from ocppcore.commands import ENDED, Ended
 from ocppcore.contracts import device as contract
 from ocppcore.service import (
     ConnectionHandler,
     Context,
     Drop,
+    Effect,
     Event,
     Fold,
     Need,
@@ -22,6 +24,7 @@ from ocppcore.service import (
     TimerHandler,
     View,
 )
+from ocppcore.store import Upsert
 from services.device import projections
 from services.device.actions import ROUTES
 from services.device.domain import connector, rotation, security_event, station, upgrade
@@ -50,6 +53,24 @@ def _ended(body: Ended, view: View, context: Context) -> Outcome:
 def _forget(event: contract.StationRemoved, view: View) -> Iterable[Put | Drop]:
     yield from connector.forget(event, view)
     yield from station.evolve_removed(event, view)
+
+
+def _result(event: type[contract.StationResult]) -> Fold[Any]:
+    return Fold(event, results.event_needs, results.evolve, results.project)
+
+
+def _report_needs(event: contract.ReportReceived) -> Sequence[Need]:
+    return (*_of_event(event), *results.event_needs(event))
+
+
+def _evolve_report(event: contract.ReportReceived, view: View) -> Iterable[Put]:
+    yield from rotation.evolve_report(event, view)
+    yield from results.evolve(event, view)
+
+
+def _project_report(event: contract.ReportReceived, view: View) -> Iterable[Upsert]:
+    yield from projections.project_report(event, view)
+    yield from results.project(event, view)
 
 
 PARTS: Final = (
@@ -110,8 +131,8 @@ PARTS: Final = (
                 projections.derive_status,
             ),
             Fold(contract.StationEventsReported),
-            Fold(contract.ReportReceived, _of_event, rotation.evolve_report, projections.project_report),
-            Fold(contract.MonitoringReportReceived),
+            Fold(contract.ReportReceived, _report_needs, _evolve_report, _project_report),
+            _result(contract.MonitoringReportReceived),
             Fold(
                 contract.SecurityEventReported,
                 security_event.event_needs,
@@ -124,15 +145,15 @@ PARTS: Final = (
                 security_event.evolve,
                 security_event.project_observed,
             ),
-            Fold(contract.FirmwareStatusReported),
-            Fold(contract.PublishFirmwareStatusReported),
-            Fold(contract.LogStatusReported),
-            Fold(contract.DisplayMessagesReported),
-            Fold(contract.CustomerInformationReceived),
+            _result(contract.FirmwareStatusReported),
+            _result(contract.PublishFirmwareStatusReported),
+            _result(contract.LogStatusReported),
+            _result(contract.DisplayMessagesReported),
+            _result(contract.CustomerInformationReceived),
             Fold(contract.DataTransferRefused),
         ),
-        aggregates=(station.Station, connector.Connector, Contact, security_event.SecurityLog),
-        tables=(*projections.TABLES, CONTACTS, security_event.SECURITY_EVENTS),
+        aggregates=(station.Station, connector.Connector, Contact, security_event.SecurityLog, results.AwaitedResults),
+        tables=(*projections.TABLES, CONTACTS, security_event.SECURITY_EVENTS, results.TABLE),
     ),
     Part(
         requests=(
@@ -154,6 +175,7 @@ PARTS: Final = (
             ConnectionHandler(upgrade.connected, _station),
         ),
         folds=(
+            Fold(contract.FactoryPasswordDue),
             Fold(
                 contract.PasswordRotationStarted,
                 _of_event,
@@ -184,6 +206,6 @@ PARTS: Final = (
 )
 
 
-def build() -> Service:
-    """The whole service."""
-    return standard.build("device", PARTS)
+def build(effects: Mapping[type[Event], Effect] = MappingProxyType({})) -> Service:
+    """The whole service; `effects`: what its events ask for, none where they are only read."""
+    return standard.build("device", (*PARTS, Part(effects=effects)))

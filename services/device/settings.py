@@ -1,10 +1,12 @@
 """Settings of the device service."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from ocppcore.settings import BaseServiceSettings, service_config
+from services.device.firmware import FirmwareRules, anchors
 
 
 class Settings(BaseServiceSettings):
@@ -32,3 +34,31 @@ class Settings(BaseServiceSettings):
         description="A station that did not say whether it took a new password may go on for so long; then its "
         "connection is closed, to see which one it comes back with",
     )
+    firmware_cas: str = Field(
+        "",
+        description="Authorities of manufacturers: UpdateFirmware warns where the signing certificate leads to none of "
+        "them. PEM files or directories of them, separated by commas; unset: anybody's",
+    )
+    firmware_fetch_allow: str = Field(
+        "",
+        description="Hosts, as `HOST` or `HOST:PORT`, from which firmware is fetched to check its signature before it "
+        "is offered, separated by commas; unset: none is fetched",
+    )
+    firmware_bytes_max: int = Field(
+        256 * 1024 * 1024, ge=1024, le=4 * 1024**3, description="Longest firmware that is fetched for that"
+    )
+    firmware_fetch_s: float = Field(20.0, gt=0, le=300, description="How long that takes at most")
+
+
+def firmware_rules(settings: Settings) -> FirmwareRules:
+    """Raises SettingsError for files that cannot be read."""
+    return FirmwareRules(
+        hosts=frozenset(one.lower() for one in _parts(settings.firmware_fetch_allow)),
+        anchors=anchors([Path(one) for one in _parts(settings.firmware_cas)]),
+        bytes_max=settings.firmware_bytes_max,
+        fetch_s=settings.firmware_fetch_s,
+    )
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

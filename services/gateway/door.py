@@ -6,7 +6,7 @@ away for what was registered or changed a moment before.
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, NamedTuple
@@ -22,6 +22,7 @@ from ocppcore.topics import normalise
 from services.gateway.copies import Station, StationsCopy
 from services.gateway.domain import certificates
 from services.gateway.domain.admission import Basic, Knock
+from services.gateway.domain.certificates import ClientCertificate
 from services.gateway.domain.grants import Grant, carrier_of, profiles
 from services.gateway.domain.limiter import Limiter, PerMinute, Rate
 from services.gateway.metrics import Stats
@@ -73,6 +74,10 @@ class Rules:
     recorded_max: int = 60
 
 
+async def _unasked(_: ClientCertificate) -> str:
+    return ""
+
+
 def source_of(address: str) -> str:
     """Who is behind an IP address, for limits: the address itself, or the /64 that an IPv6 host has to itself."""
     try:
@@ -101,8 +106,10 @@ class Door:
         cells: int,
         catch_up_s: float,
         record: Callable[[Refusal], bool],
+        online: Callable[[ClientCertificate], Awaitable[str]] = _unasked,
     ) -> None:
-        """`record` takes a refusal to the log, and says whether it does."""
+        """`record` takes a refusal to the log, and says whether it does; `online` says why a certificate that opens
+        the door does not after all, "" if it does."""
         self._log = log_
         self._stations = stations
         self._passwords = passwords
@@ -111,6 +118,7 @@ class Door:
         self._rules = rules
         self._limiter = Limiter(rules.identity, rules.source, rules.remembered_max)
         self._record = record
+        self._online = online
         self._recorded = PerMinute(rules.recorded_per_station, rules.recorded_max, rules.remembered_max)
         self._partitions = [TopicPartition(topics.STATIONS, cell) for cell in range(cells)]
         self._catch_up_s = catch_up_s
@@ -244,6 +252,8 @@ class Door:
                 if profile == 3
                 else self._authenticated(key, station, carrier, knock.basic, right, profile)
             )
+            if profile == 3 and knock.certificate is not None and isinstance(judged, Grant):
+                judged = await self._online(knock.certificate) or judged
             if isinstance(judged, Grant):
                 return Admitted(station, judged)
             cause = judged

@@ -25,6 +25,7 @@ from services.gateway.domain.admission import Knock
 from services.gateway.domain.connection import Limits
 from services.gateway.door import Admitted, Door, Refused, Rules
 from services.gateway.hub import Hub
+from services.gateway.ocsp import Ocsp, OcspRules
 from services.gateway.passwords import Passwords
 from services.gateway.session import Session, Transport
 from services.gateway.slots import SKEW_MAX_MS, SlotLost, Slots
@@ -63,6 +64,7 @@ class Numbers:
     append_bytes_max: int = 32 * 1024 * 1024
     fetch_max: int = 1000
     rules: Rules = field(default_factory=Rules)
+    ocsp: OcspRules = field(default_factory=OcspRules)
 
 
 class Gateway:
@@ -106,6 +108,12 @@ class Gateway:
             append_bytes_max=numbers.append_bytes_max,
         )
         self.stats = self.hub.stats
+        self.ocsp = Ocsp(
+            numbers.ocsp,
+            clock,
+            self.hub.revoked,
+            lambda: (session.grant.fingerprint for session in self.hub.sessions.values()),
+        )
         self._door = Door(
             log_,
             self.stations,
@@ -116,6 +124,7 @@ class Gateway:
             cells=numbers.cells,
             catch_up_s=numbers.catch_up_s,
             record=self.hub.refused,
+            online=self.ocsp.refuses,
         )
         self._slots = Slots(log_, clock, name, numbers.slots, numbers.lease_ms, chance or random.SystemRandom())
         self.hub.lease_until = lambda: self._slots.until
@@ -256,6 +265,7 @@ class Gateway:
                     group.create_task(self._read(tail, self._observe)),
                     group.create_task(self._ticking()),
                     group.create_task(self.hub.appender.failing()),
+                    group.create_task(self.ocsp.run()),
                 ]
                 await self._open()
                 await self._stop.wait()

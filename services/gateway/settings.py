@@ -10,6 +10,7 @@ from services.gateway.domain.connection import Limits
 from services.gateway.domain.limiter import Rate
 from services.gateway.door import Rules
 from services.gateway.gateway import Numbers
+from services.gateway.ocsp import OcspRules
 from services.gateway.tls import TlsFiles
 from services.gateway.ws import WsSettings
 
@@ -59,6 +60,12 @@ class Settings(BaseServiceSettings):
         "semicolons. Unset: any, if its authority is trusted",
         default="",
     )
+    ocpp_ocsp_responders: str = fixed(
+        "CSMS_OCPP_OCSP_RESPONDERS",
+        "OCSP responders that may be asked about client certificates which name them, as `HOST` or `HOST:PORT`, "
+        "separated by commas. Unset: none is",
+        default="",
+    )
     ocpp_allow_unauthenticated: bool = fixed(
         "CSMS_OCPP_ALLOW_UNAUTHENTICATED", "Admit registered stations without a password", default=False
     )
@@ -104,6 +111,16 @@ class Settings(BaseServiceSettings):
     ping_interval_s: float = Field(60.0, gt=0, le=3600, description="A station silent for this long is pinged")
     pong_timeout_s: float = Field(30.0, gt=0, le=600, description="And cut if it stays silent for this long")
     tls_look_s: float = Field(1.0, gt=0, le=3600, description="How often certificate files are looked at for changes")
+    ocsp_hard_fail: bool = Field(
+        False, description="Refuse a client certificate about which a responder should be asked and does not answer"
+    )
+    ocsp_wait_s: float = Field(
+        2.0, ge=0, le=30, description="How long the first handshake of a certificate waits for what OCSP says of it"
+    )
+    ocsp_timeout_s: float = Field(5.0, gt=0, le=60, description="How long an OCSP responder has to answer")
+    ocsp_at_once: int = Field(8, ge=1, le=100, description="Questions to OCSP responders under way at once")
+    ocsp_waiting_max: int = Field(1000, ge=1, description="The same that wait; beyond, there is no answer")
+    ocsp_remembered_max: int = Field(20_000, ge=1, description="Certificates whose OCSP answers are remembered")
     failures_per_station: int = Field(20, ge=1, description="Handshakes per identity that may fail at once")
     failures_per_station_s: float = Field(1.0, ge=0, description="The same, per second in the long run")
     failures_per_source: int = Field(200, ge=1, description="Handshakes per address that may fail at once")
@@ -164,6 +181,15 @@ def numbers(settings: Settings) -> Numbers:
             recorded_per_station=settings.refusals_recorded_per_station,
             recorded_max=settings.refusals_recorded_max,
         ),
+        ocsp=OcspRules(
+            responders=_responders(settings),
+            hard_fail=settings.ocsp_hard_fail,
+            wait_s=settings.ocsp_wait_s,
+            timeout_s=settings.ocsp_timeout_s,
+            at_once=settings.ocsp_at_once,
+            waiting_max=settings.ocsp_waiting_max,
+            remembered_max=settings.ocsp_remembered_max,
+        ),
     )
 
 
@@ -176,7 +202,12 @@ def tls_files(settings: Settings) -> TlsFiles | None:
         certificates=tuple((Path(chain.strip()), Path(key.strip())) for chain, _, key in pairs),
         client_cas=tuple(map(Path, _parts(settings.ocpp_client_cas))),
         revoked=tuple(map(Path, _parts(settings.ocpp_client_crls))),
+        responders=_responders(settings),
     )
+
+
+def _responders(settings: Settings) -> frozenset[str]:
+    return frozenset(one.lower() for one in _parts(settings.ocpp_ocsp_responders))
 
 
 def _parts(text: str, separator: str = ",") -> list[str]:

@@ -30,6 +30,7 @@ from cryptography.x509.oid import NameOID
 from ocppcore.settings import SettingsError
 from services.gateway.authorities import Authorities
 from services.gateway.domain.certificates import ClientCertificate
+from services.gateway.domain.ocsp import question
 
 SUITES: Final = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -50,11 +51,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where it all is. `certificates`: (chain, key) each; the others: files, or directories of them (`SUFFIXES`)."""
+    """Where it all is. `certificates`: (chain, key) each; the others: files, or directories of them (`SUFFIXES`).
+
+    `responders`: who may be asked by OCSP about a client certificate that names it."""
 
     certificates: tuple[tuple[Path, Path], ...]
     client_cas: tuple[Path, ...] = ()
     revoked: tuple[Path, ...] = ()
+    responders: frozenset[str] = frozenset()
 
     def all(self) -> Iterator[Path]:
         """Every file there is now."""
@@ -133,6 +137,7 @@ class Tls:
                 issuers_from=max((_ms(cert.not_valid_before_utc) for cert in issuers), default=0),
                 issuers_until=min((_ms(cert.not_valid_after_utc) for cert in issuers), default=sys.maxsize),
                 revoked=revoked,
+                ocsp=question(leaf, issuers[0], self._files.responders) if issuers and self._files.responders else None,
             )
         except ValueError as error:
             log.warning("client certificate cannot be read", error=str(error))

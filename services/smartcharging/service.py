@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ocppcore import standard, topics
+from ocppcore import results, standard, topics
 from ocppcore.contracts import smartcharging as contract
 from ocppcore.service import Fold, Part, Service
 from services.smartcharging.actions import ROUTES
@@ -15,8 +15,10 @@ PARTS: Final = (
             Fold(contract.ChargingLimitCleared),
             Fold(contract.ChargingNeedsRefused),
             Fold(contract.ChargingScheduleRefused),
-            Fold(contract.ChargingProfilesReported),
+            Fold(contract.ChargingProfilesReported, results.event_needs, results.evolve, results.project),
         ),
+        aggregates=(results.AwaitedResults,),
+        tables=(results.TABLE,),
         copies=(topics.STATIONS,),
     ),
 )

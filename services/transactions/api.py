@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import uuid
 from collections.abc import Mapping
+from decimal import Decimal
 from itertools import chain, islice
 from typing import Annotated, Any, Final, Literal, cast
 
@@ -20,12 +21,14 @@ from ocppcore.http.pages import Page, Wanted, wanted
 from ocppcore.http.problems import Problem, documented
 from ocppcore.http.requests import RESPONSES, Write, writing
 from ocppcore.pseudonym import Pseudonyms
-from ocppcore.store import Store, Value
+from ocppcore.store import StateKey, Store, Value
 from ocppcore.topics import normalise
 from services.transactions import charge_details_api
-from services.transactions.bodies import RemoteShown, RemoteStartBody, RemoteStopBody, TransactionShown
+from services.transactions.bodies import CostShown, RemoteShown, RemoteStartBody, RemoteStopBody, TransactionShown
+from services.transactions.domain.cost import Agreement, bill_of
+from services.transactions.domain.rating import Bill
 from services.transactions.domain.remote import REMOTE, start_key, stop_key
-from services.transactions.domain.transaction import TRANSACTIONS
+from services.transactions.domain.transaction import TRANSACTIONS, Transaction, transaction_key
 
 NUMBERS_SHOWN_MAX: Final = 10_000
 NUMBERS_LISTED_MAX: Final = 100
@@ -92,9 +95,35 @@ def _reading(store: Store) -> APIRouter:
         rows = await store.select(TRANSACTIONS, where, limit=1)
         if not rows:
             raise Problem(404, "This station has reported no such transaction.", title="Unknown transaction")
-        return _shown(rows[0], NUMBERS_SHOWN_MAX)
+        shown = _shown(rows[0], NUMBERS_SHOWN_MAX)
+        if shown.cost is not None:
+            shown.cost = await _trace(store, station, transaction_id) or shown.cost
+        return shown
 
     return made
+
+
+async def _trace(store: Store, station: str, transaction_id: str) -> CostShown | None:
+    """The cost with its lines, rated again from what is kept."""
+    key = transaction_key(normalise(station), transaction_id)
+    held, agreed = StateKey(Transaction.KIND, key), StateKey(Agreement.KIND, key)
+    found = await store.load([held, agreed])
+    if held not in found or agreed not in found:
+        return None
+    agreement = msgspec.json.decode(found[agreed], type=Agreement)
+    transaction = msgspec.json.decode(found[held], type=Transaction)
+    bill = bill_of(transaction, agreement.tariffs, agreement.zone)
+    return None if bill is None else CostShown.model_validate(_written(bill))
+
+
+def _written(bill: Bill) -> Any:
+    """As JSON has it: amounts are text without an exponent."""
+    return _text(bill) | {"lines": [_text(line) for line in bill.lines], "limit": bill.limit or None}
+
+
+def _text(shown: msgspec.Struct) -> dict[str, Any]:
+    found = {field.encode_name: getattr(shown, field.name) for field in msgspec.structs.fields(shown)}
+    return {name: format(value, "f") if isinstance(value, Decimal) else value for name, value in found.items()}
 
 
 def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRouter:
@@ -243,10 +272,17 @@ def _shown(row: Row, numbers_max: int) -> TransactionShown:
             "clockSteady": row["clock_steady"],
             "correctedStartedAt": _corrected(row, "started_at"),
             "correctedEndedAt": _corrected(row, "ended_at"),
+            "cost": _cost(row),
             "heardAt": _time(row["heard_at"]),
             "changedAt": _time(row["changed_at"]),
         }
     )
+
+
+def _cost(row: Row) -> dict[str, Value] | None:
+    if row["currency"] is None:
+        return None
+    return {"currency": row["currency"], "exclVat": row["cost_excl_vat"], "inclVat": row["cost_incl_vat"]}
 
 
 def _remote_shown(row: Row) -> RemoteShown:

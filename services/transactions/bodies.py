@@ -58,6 +58,40 @@ class RemoteShown(BaseModel):
     changedAt: str
 
 
+class CostLine(BaseModel):
+    """What one price component brought. `tariff`: `version/id`, `element`: its place in that tariff.
+
+    `volume` as measured, `billed` after the step, in `unit` (kWh, s, "" for FLAT). `price` per kWh, hour or
+    transaction without VAT. Amounts to four places more than the currency has; the totals are not their sum, they are
+    rounded once.
+    """
+
+    tariff: str
+    element: int
+    dimension: Literal["ENERGY", "FLAT", "PARKING_TIME", "TIME"]
+    volume: str
+    billed: str
+    unit: str
+    price: str
+    vat: str | None = None
+    stepSize: int
+    exclVat: str
+    inclVat: str
+
+
+class CostShown(BaseModel):
+    """What a transaction costs by what is known of it. `limit`: `min` or `max` where a limit of the tariff counts.
+
+    `lines` only for a transaction on its own, in the order in which the prices began to count.
+    """
+
+    currency: str
+    exclVat: str
+    inclVat: str
+    limit: str | None = None
+    lines: list[CostLine] | None = None
+
+
 class TransactionShown(BaseModel):
     """A transaction. Energy in Wh as decimal text; `gaps`: seqNos that are missing, `missing` of them.
 
@@ -99,5 +133,6 @@ class TransactionShown(BaseModel):
     clockSteady: bool = Field(description="False: the clock was set meanwhile, its times are shown as they came")
     correctedStartedAt: str | None = Field(description="`startedAt` with `clockOffset` added")
     correctedEndedAt: str | None
+    cost: CostShown | None = Field(description="null: no tariff applied")
     heardAt: str
     changedAt: str

@@ -12,7 +12,6 @@ from ocppcore import topics
 from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.charge_details import ChargeDetail, ReRate
 from ocppcore.contracts.device import StationState
-from ocppcore.currency import MINOR_UNIT
 from ocppcore.http.auth import Caller, require
 from ocppcore.http.pages import Page, Wanted, wanted
 from ocppcore.http.problems import FieldError, Problem, documented
@@ -21,11 +20,12 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.store import Among, Store, Value
 from ocppcore.tariff import Tariff
 from ocppcore.topics import normalise
-from services.transactions import receipt
+from services.transactions import export, receipt
 from services.transactions.bodies import IdTokenType
-from services.transactions.charge_details_bodies import ChargeDetailShown, ReRateBody, ReRated, TariffBody
-from services.transactions.domain import export, rerating
+from services.transactions.charge_details_bodies import ByTariffBody, ChargeDetailShown, ReRateBody, ReRated
+from services.transactions.domain import rerating
 from services.transactions.domain.charge_detail import CHARGE_DETAILS
+from services.transactions.domain.tariff import VERSIONS_TABLE, problems
 
 EXPORT_PAGE: Final = 500
 ORDER: Final = ("made_at",)
@@ -188,7 +188,7 @@ async def _found(store: Store, detail_id: str, caller: Caller) -> Row:
 def _rerating(made: APIRouter, store: Store) -> None:
     @made.post(
         "/charge-details:rerate", summary="What records would cost by another tariff",
-        responses=documented(401, 403, 413, 415, 422),
+        responses=documented(401, 403, 404, 413, 415, 422),
     )  # fmt: skip
     async def rerated(
         body: ReRateBody,
@@ -197,7 +197,7 @@ def _rerating(made: APIRouter, store: Store) -> None:
     ) -> ReRated:
         """One page of the newest records of their transactions, oldest first, and every difference explained. Nothing
         is changed: see `/charge-details/{detailId}:rerate`."""
-        tariff = _tariff(body.tariff)
+        tariff = await _tariff(store, body)
         where = _where(body.stationId, body.token, None)
         rows = await store.select(
             CHARGE_DETAILS, where, after=cast(Any, page.after), order=ORDER, limit=page.limit + 1,
@@ -216,13 +216,13 @@ def _rerating(made: APIRouter, store: Store) -> None:
         responses=RESPONSES | documented(404, 409),
     )  # fmt: skip
     async def rerate(
-        body: TariffBody, detail_id: DetailPath, write: Annotated[Write, writing("admin", within=True)]
+        body: ByTariffBody, detail_id: DetailPath, write: Annotated[Write, writing("admin", within=True)]
     ) -> Response:
         """A credit of this record and a new one; `made`: their ids, none where it costs the same. 409 where the record
         is not the newest of its transaction any more."""
         row = await _found(store, detail_id, write.caller)
         wanted_rate = ReRate(
-            transaction_id=str(row["transaction_id"]), detail_id=detail_id, tariff=_tariff(body.tariff)
+            transaction_id=str(row["transaction_id"]), detail_id=detail_id, tariff=await _tariff(store, body)
         )
         return await write(ReRate.NAME, str(row["station"]), wanted_rate)
 
@@ -241,15 +241,20 @@ def _names(one: ChargeDetail, tariff: str | None) -> bool:
     return tariff is None or any(line.tariff.partition("/")[2] == tariff for line in one.lines)
 
 
-def _tariff(body: dict[str, Any]) -> Tariff:
-    try:
-        tariff = msgspec.convert(body, Tariff, strict=False)
-    except msgspec.ValidationError as error:
-        raise Problem(422, f"body.tariff: {error}", errors=[FieldError("body.tariff", str(error))]) from error
-    if tariff.currency not in MINOR_UNIT:
-        said = f"{tariff.currency!r} is no currency of ISO 4217"
-        raise Problem(422, f"body.tariff.currency: {said}", errors=[FieldError("body.tariff.currency", said)])
-    return tariff
+async def _tariff(store: Store, body: ByTariffBody) -> Tariff:
+    if body.tariff is not None:
+        tariff = body.tariff.tariff(body.tariffId)
+        faults = [FieldError("body.tariff", found) for found in problems(tariff)]
+        if faults:
+            raise Problem(422, f"body.tariff.{faults[0].detail}", title="Invalid tariff", errors=faults)
+        return tariff
+    where: dict[str, Value] = {"tariff": normalise(body.tariffId)}
+    if body.version is not None:
+        where["version"] = body.version
+    rows = await store.select(VERSIONS_TABLE, where, order=("version",), descending=True, limit=1)
+    if not rows:
+        raise Problem(404, "No such tariff, or no such version of it.", title="Unknown tariff")
+    return msgspec.json.decode(str(rows[0]["entry"]), type=Tariff)
 
 
 def _where(station: str | None, token: str | None, kind: str | None) -> dict[str, Value]:

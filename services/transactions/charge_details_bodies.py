@@ -1,10 +1,11 @@
 """What the API of charge detail records takes and shows. Energy and amounts are decimal text."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ocppcore.contracts.inquiries import Grade
+from services.transactions.tariff_bodies import TariffBody
 
 
 class ChargeLineShown(BaseModel):
@@ -70,18 +71,20 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class TariffBody(_Body):
-    """A tariff as `PUT /transactions/tariffs/{id}` shows it, with `id` and `version`."""
+class ByTariffBody(_Body):
+    """By which tariff: one that was put, or (`tariff`) one that is tried under this id."""
 
-    tariff: dict[str, Any]
+    tariffId: str = Field(min_length=1, max_length=36)
+    version: int | None = Field(None, ge=0, description="Of those that were put; without: the newest")
+    tariff: TariffBody | None = None
 
 
-class ReRateBody(TariffBody):
+class ReRateBody(ByTariffBody):
     """Which records, and by which tariff."""
 
     stationId: str | None = Field(None, max_length=48)
     token: str | None = Field(None, max_length=64, description="Pseudonym of the idToken")
-    ratedBy: str | None = Field(None, max_length=255, description="Only those that this tariff (its id) rated")
+    ratedBy: str | None = Field(None, max_length=36, description="Only those that this tariff (its id) rated")
 
 
 class CauseShown(BaseModel):

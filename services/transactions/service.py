@@ -5,6 +5,7 @@ from typing import Final
 
 from ocppcore import standard, topics
 from ocppcore.commands import ENDED, Ended, ask_needs
+from ocppcore.contracts import tariffs as contract
 from ocppcore.contracts.charge_details import ChargeDetailDue, ChargeDetailMade, MakeChargeDetail, ReRate
 from ocppcore.contracts.inquiries import (
     InquiriesResumed,
@@ -47,16 +48,17 @@ from ocppcore.service import (
 from ocppcore.store import Upsert
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
-from services.transactions.domain import book, charge_detail, inquiry, remote, transaction
+from services.transactions.domain import book, charge_detail, cost, inquiry, remote, tariff, transaction
 
 
 def _event_needs(event: TransactionEvent) -> tuple[Need, ...]:
-    return (*transaction.needs(event), *book.event_needs(event))
+    return (*transaction.needs(event), *book.event_needs(event), *cost.event_needs(event))
 
 
 def _evolve_event(event: TransactionEvent, view: View) -> Iterable[Put | Timer]:
     yield from transaction.evolve(event, view)
     yield from book.evolve_event(event, view)
+    yield from cost.evolve(event, view)
 
 
 def _project_event(event: TransactionEvent, view: View) -> Iterable[Upsert]:
@@ -102,7 +104,7 @@ CHARGE_DETAILS: Final = Part(
         RequestHandler(
             MakeChargeDetail.NAME, MakeChargeDetail, charge_detail.make, charge_detail.needs, charge_detail.lookups
         ),
-        RequestHandler(ReRate.NAME, ReRate, charge_detail.rerate, charge_detail.needs, charge_detail.rerate_lookups),
+        RequestHandler(ReRate.NAME, ReRate, charge_detail.rerate, charge_detail.needs, charge_detail.lookups),
     ),
     timers=(TimerHandler(charge_detail.WAIT, charge_detail.due, charge_detail.due_needs),),
     folds=(
@@ -116,7 +118,7 @@ CHARGE_DETAILS: Final = Part(
 
 
 def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ...]:
-    """Transactions, remote starts and stops, what is asked after, and what is billed."""
+    """Transactions, remote starts and stops, what is asked after, tariffs, and what is billed."""
     transactions = Part(
         actions=routes(TransactionEvents(pseudonyms, master_pass_group)),
         folds=(
@@ -130,7 +132,7 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
             Fold(TransactionReconciled, _reconciled_needs, _evolve_reconciled, transaction.project),
             Fold(TransactionGraded, evolve=charge_detail.evolve_graded, derive=charge_detail.derive_graded),
         ),
-        aggregates=(transaction.Transaction, transaction.SeqPage, book.StationBook),
+        aggregates=(transaction.Transaction, transaction.SeqPage, book.StationBook, cost.Agreement),
         tables=(transaction.TRANSACTIONS, book.STATION_CLOCKS),
         copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS, topics.TARIFFS),
     )
@@ -159,7 +161,38 @@ def parts(pseudonyms: Pseudonyms, master_pass_group: str = "") -> tuple[Part, ..
         aggregates=(remote.Remote,),
         tables=(remote.REMOTE,),
     )
-    return transactions, remotes, INQUIRIES, CHARGE_DETAILS
+    tariffs = Part(
+        requests=(
+            RequestHandler(contract.PutTariff.NAME, contract.PutTariff, tariff.put, lambda _, key: tariff.needs(key)),
+            RequestHandler(
+                contract.AssignTariff.NAME,
+                contract.AssignTariff,
+                tariff.assign,
+                lambda _, key: tariff.needs(key),
+                tariff.assign_lookups,
+            ),
+            RequestHandler(
+                contract.RemoveTariff.NAME, contract.RemoveTariff, tariff.remove, lambda _, key: tariff.needs(key)
+            ),
+        ),
+        folds=(
+            Fold(
+                contract.TariffVersionPut, tariff.event_needs, tariff.evolve_put, tariff.project_put, tariff.derive
+            ),
+            Fold(
+                contract.TariffAssigned, tariff.event_needs, tariff.evolve_assigned, tariff.project_assigned,
+                tariff.derive,
+            ),
+            Fold(
+                contract.TariffRemoved, tariff.event_needs, tariff.evolve_removed, tariff.project_removed,
+                tariff.derive_removed,
+            ),
+        ),
+        aggregates=(tariff.TariffKept,),
+        tables=(tariff.TARIFFS_TABLE, tariff.VERSIONS_TABLE),
+        copies=(topics.TARIFFS, topics.STATIONS),
+    )  # fmt: skip
+    return transactions, remotes, INQUIRIES, CHARGE_DETAILS, tariffs
 
 
 def build(pseudonyms: Pseudonyms, master_pass_group: str = "") -> Service:

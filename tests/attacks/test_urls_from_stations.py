@@ -228,7 +228,9 @@ MAY = {
     "libs/ocppcore/http/server.py": {"socket"},  # listens
     "services/auth/authority/command.py": {"create_subprocess_exec"},  # the operator's program, from the settings
     "services/auth/authority/est.py": {"httpx"},  # the operator's EST server, from the settings
+    "services/device/firmware.py": {"httpx"},  # hosts of firmware, from the settings
     "services/gateway/app.py": {"socket"},  # its host's name, and a socket that listens
+    "services/gateway/ocsp.py": {"httpx"},  # OCSP responders whose hosts are in the settings
     "services/gateway/ws.py": {"socket"},  # listens
 }
 

@@ -84,6 +84,8 @@ AFTER = {
     "TransactionReconciled": ["TransactionUpdated"],
     "InquiryMoved": ["InquiryOpened"],
     "RemoteMoved": ["RemoteAsked"],
+    "TariffAssigned": ["TariffVersionPut"],
+    "TariffRemoved": ["TariffVersionPut"],
     "CommandQueued": ["CommandAsked"],
     "CommandSending": ["CommandAsked", "CommandQueued"],
     "CommandWaiting": ["CommandAsked", "CommandQueued"],
@@ -140,7 +142,7 @@ def _value(type_: inspect.Type) -> Any:
         case inspect.StrType():
             return "x"
         case inspect.DecimalType():
-            return "1.5"
+            return "2.50"
         case _:
             raise TypeError(f"no example for {type_}")
 

@@ -693,6 +693,12 @@ class Copies:
         await store.copy_apply(TOKENS, [CopyRow("a", b"2", 0, 4)], {0: 5})
         assert await self.find(store) == {"a": CopyRow("a", b"2", 0, 4)}
 
+    async def test_all_live_rows_of_a_copy(self, store: Store) -> None:
+        rows = [CopyRow("a", b"1", 0, 1), CopyRow("b", b"2", 0, 2), CopyRow("c", None, 0, 3)]
+        await store.copy_apply(TOKENS, rows, {0: 4})
+        assert sorted(await store.copy_all(TOKENS)) == rows[:2]
+        assert list(await store.copy_all(STATIONS)) == []
+
     async def test_in_any_order_and_from_several_processes_the_newest_stays(
         self, harness: StoreHarness, store: Store
     ) -> None:

@@ -20,6 +20,7 @@ from ocppcore.authorization import TokenState
 from ocppcore.commands import ASK, Ask
 from ocppcore.contracts.auth import PutToken
 from ocppcore.contracts.device import PutStation, StationFields
+from ocppcore.contracts.tariffs import AssignTariff, PutTariff
 from ocppcore.credentials import hash_generated
 from ocppcore.engine.loop import Engine, EngineSettings
 from ocppcore.engine.step import Work
@@ -29,6 +30,7 @@ from ocppcore.memory import MemoryCluster, MemoryLog, MemoryMembership, MemorySt
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.seal import Seal
 from ocppcore.service import Service
+from ocppcore.tariff import Assignments
 from services.auth import service as auth
 from services.device import service as device
 from services.gateway.domain.admission import Basic, Knock
@@ -39,12 +41,18 @@ from services.gateway.session import ABNORMAL, Session
 from services.smartcharging import service as smartcharging
 from services.transactions import service as transactions
 from tests.simulation.stations import Link, ModelStation
+from tests.support.tariffs import tariff
 
 START = 1_700_000_000_000
 CELLS, SLOTS = 2, 4
 KEY = b"k" * 32
 PASSWORD = "a-password-of-the-simulation"
 PSEUDONYMS = Pseudonyms(b"pseudonyms of the simulation")
+TARIFFS = tuple(
+    tariff({"ENERGY": price, "TIME": "1.00", "when": {"maxKwh": "2"}}, {"ENERGY": "0.20", "FLAT": "1.00"})
+    for price in ("0.30", "0.50")
+)
+"""The second takes the first one's place while transactions run."""
 OUTBOUND = Seal(KEY, "outbound frames")
 PROCESS: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("process", default=None)
 REPLICAS = {"device": 1, "auth": 1, "transactions": 2, "smartcharging": 1}
@@ -377,17 +385,24 @@ class World:
                 identity=station.identity, fields=StationFields(credential=credential), spare=credential, create=True
             )
             await self._request(log, "device", PutStation.NAME, station.identity.casefold(), body)
+        await self._request(log, "transactions", PutTariff.NAME, "t", PutTariff(tariff=TARIFFS[0]))
+        everybody = AssignTariff(assignments=Assignments(default=True))
+        await self._request(log, "transactions", AssignTariff.NAME, "t", everybody)
         token = PutToken(state=TokenState(type="ISO14443", status="Accepted"), driver_key="x")
         await self._request(log, "auth", PutToken.NAME, PSEUDONYMS.of("ISO14443", "TOKEN-0"), token)
 
-    async def _request(self, log: MemoryLog, service: str, type_: str, key: str, body: msgspec.Struct) -> None:
-        id_ = f"sim/{service}/{type_}/{key}/{getattr(body, 'command_id', '')}"
+    async def _request(
+        self, log: MemoryLog, service: str, type_: str, key: str, body: msgspec.Struct, which: str = ""
+    ) -> None:
+        id_ = f"sim/{service}/{type_}/{key}/{getattr(body, 'command_id', which)}"
         request = Request(id_, type_, key, msgspec.json.encode(body), self.clock(), "/sim", "sim", "", "")
         await log.append([request_record(request, service, CELLS)])
 
     async def _command(self) -> None:
         """Now and then a command for some station; some asked twice, as a client does that got no answer."""
         log = MemoryLog(self.cluster)
+        await asyncio.sleep(self.chance.uniform(1, 15))
+        await self._request(log, "transactions", PutTariff.NAME, "t", PutTariff(tariff=TARIFFS[1]), "changed")
         for number in range(self.chance.randint(1, 5)):
             await asyncio.sleep(self.chance.uniform(1, 15))
             station = self.chance.choice(self.stations).identity.casefold()

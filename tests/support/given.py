@@ -22,7 +22,9 @@ from ocppcore.envelope import AdmittedBy, Frame, Receipt, Refusal
 from ocppcore.log import NewRecord
 from ocppcore.rpc import CallError, CallResult, Malformed
 from ocppcore.service import (
+    WHOLE,
     Aggregate,
+    Build,
     Connection,
     Context,
     Drop,
@@ -45,6 +47,7 @@ NOW = 1_700_000_000_000
 
 A = TypeVar("A", bound=Aggregate)
 S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ class StrictView:
         assert (topic, key) in self.looked_up, f"{topic} {key!r} was not named among the lookups"
         found = self.copies.get((topic, key))
         return -1 if found is None else found[1]
+
+    def whole(self, topic: str, build: Build[T]) -> T:
+        assert (topic, WHOLE) in self.looked_up, f"{topic} was not named whole among the lookups"
+        return build({key: value for (of, key), (value, _) in self.copies.items() if of == topic})
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import datetime
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 DAY = datetime.timedelta(days=1)
@@ -50,12 +51,19 @@ class Certified:
         days: tuple[float, float] = (-1, 30),
         host: str | None = None,
         key: Key | None = None,
+        ocsp: str = "",
+        uses: Sequence[x509.ObjectIdentifier] = (),
     ) -> "Certified":
-        """A certificate below this one. `days`: from when until when, counted from now."""
+        """A certificate below this one. `days`: from when until when, counted from now. `ocsp`: who may be asked."""
         own = key or new_key(kind, bits)
         builder = _builder(name(common_name, organization), own, ca, days).issuer_name(self.certificate.subject)
         if host is not None:
             builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        if ocsp:
+            place = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(ocsp))
+            builder = builder.add_extension(x509.AuthorityInformationAccess([place]), critical=False)
+        if uses:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         signed = builder.sign(self.key, hashes.SHA256())
         is_root = self.certificate.issuer == self.certificate.subject
         return Certified(signed, own, () if is_root else (self.certificate, *self.above))

@@ -19,13 +19,19 @@ RECORDS: Final = "/transactions/charge-details"
 
 
 class Wanted(NamedTuple):
-    """Which records, by which tariff, and whether to bill them by it."""
+    """Which records, by which tariff (one that was put, or `tariff`), and whether to bill them by it."""
 
-    tariff: Mapping[str, Any]
+    tariff_id: str
+    version: int | None
+    tariff: Mapping[str, Any] | None
     station: str | None
     token: str | None
     rated_by: str | None
     apply: bool
+
+    @property
+    def by(self) -> dict[str, Any]:
+        return {"tariffId": self.tariff_id, "version": self.version, "tariff": self.tariff}
 
 
 class Done(NamedTuple):
@@ -62,7 +68,7 @@ async def run(api: str, key: str, wanted: Wanted, console: Console) -> Done:
                 applied = 0
                 for one in page["items"]:
                     if wanted.apply:
-                        one["made"] = await _apply(client, wanted.tariff, one["id"])
+                        one["made"] = await _apply(client, wanted.by, one["id"])
                         applied += one["made"] is not None
                     sys.stdout.write(orjson.dumps(one).decode() + "\n")
                 done = Done(done.rated + page["rated"], done.differing + len(page["items"]), done.applied + applied)
@@ -71,9 +77,7 @@ async def run(api: str, key: str, wanted: Wanted, console: Console) -> Done:
 
 
 async def _pages(client: httpx.AsyncClient, wanted: Wanted) -> AsyncIterator[dict[str, Any]]:
-    body = {
-        "tariff": wanted.tariff, "stationId": wanted.station, "token": wanted.token, "ratedBy": wanted.rated_by,
-    }  # fmt: skip
+    body = {**wanted.by, "stationId": wanted.station, "token": wanted.token, "ratedBy": wanted.rated_by}
     address: str | None = f"{RECORDS}:rerate?limit={PAGE}"
     while address is not None:
         page = _json(await _post(client, address, body))
@@ -81,9 +85,9 @@ async def _pages(client: httpx.AsyncClient, wanted: Wanted) -> AsyncIterator[dic
         address = page["next"]
 
 
-async def _apply(client: httpx.AsyncClient, tariff: Mapping[str, Any], detail: str) -> list[str] | None:
+async def _apply(client: httpx.AsyncClient, by: Mapping[str, Any], detail: str) -> list[str] | None:
     """The records that were made; None where another one has come meanwhile."""
-    answer = await _post(client, f"{RECORDS}/{quote(detail)}:rerate", {"tariff": tariff})
+    answer = await _post(client, f"{RECORDS}/{quote(detail)}:rerate", by)
     if answer.status_code == httpx.codes.CONFLICT:
         return None
     made: list[str] = _json(answer)["made"]

@@ -174,7 +174,8 @@ class AuthorizationDecided(AuthStationEvent, frozen=True, kw_only=True, omit_def
     """Authorize and its answer. `token`: the pseudonym, "" for NoAuthorization.
 
     `token_position` and `station_position`: the records of `auth.tokens` and `device.stations` that it was decided
-    on, -1: there was none. `certificate_status`: set where the station sent a contract certificate.
+    on, -1: there was none. `certificate_status`: set where the station sent a contract certificate. `tariff`
+    (`version/id`): its text was in the answer (I01).
     """
 
     TYPE: ClassVar[str] = "auth.AuthorizationDecided.v1"
@@ -186,6 +187,7 @@ class AuthorizationDecided(AuthStationEvent, frozen=True, kw_only=True, omit_def
     certificate_status: str = ""
     token_position: int = -1
     station_position: int = -1
+    tariff: str = ""
 
 
 class CertificateSigningRefused(AuthStationEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -93,11 +93,10 @@ class ChargeDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class MakeChargeDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Request: make the record of an ended transaction, or correct it. `tariffs`: ids of those that it names."""
+    """Request: make the record of an ended transaction, or correct it."""
 
     NAME: ClassVar[str] = "transactions.MakeChargeDetail.v1"
     transaction_id: str
-    tariffs: tuple[str, ...] = ()
 
 
 class ReRate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -115,7 +114,6 @@ class ChargeDetailDue(Event, frozen=True, kw_only=True, omit_defaults=True):
     TYPE: ClassVar[str] = "transactions.ChargeDetailDue.v1"
     station: str
     transaction_id: str
-    tariffs: tuple[str, ...] = ()
 
     def subject(self) -> str:
         return self.station

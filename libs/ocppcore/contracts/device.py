@@ -54,6 +54,8 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     `next_credential` and `next_security_profile` are admitted beside the ones in force while a change of them is under
     way (A01, A05). `allow_expired_certificate`: admitted as Pending, to renew it at once (A00.FR.429). `controller`:
     the normalised id of the Local Controller whose credentials carry this station's connection, "" for none.
+    `factory_credentials`: its password came with it from the factory, and is replaced at its first boot where it may
+    be provisioned unasked (A00.FR.805).
     """
 
     id: str
@@ -75,6 +77,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     next_security_profile: int | None = None
     allow_expired_certificate: bool = False
     controller: str = ""
+    factory_credentials: bool = False
 
     @property
     def evse_types(self) -> dict[int, frozenset[str]]:
@@ -99,6 +102,7 @@ class StationFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     zone: str | UnsetType | None = UNSET
     allow_expired_certificate: bool | UnsetType | None = UNSET
     controller: str | UnsetType | None = UNSET
+    factory_credentials: bool | UnsetType | None = UNSET
 
 
 # Requests
@@ -130,12 +134,13 @@ class RemoveStation(msgspec.Struct, frozen=True, kw_only=True):
     NAME: ClassVar[str] = "device.RemoveStation.v1"
 
 
-class RotatePassword(msgspec.Struct, frozen=True, kw_only=True):
+class RotatePassword(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Give a station another password (A01). `credential`: the stored form of the new one, `length`: its characters.
 
     `ask`: the SetVariables that tells the station, its frame sealed. `limit`: a station that refuses the password is
     answered Pending from its next boot on (A01.FR.05). `evidence_ms`: how long a station that did not say what it did
-    may go on, before its connection is closed to see which password it comes back with.
+    may go on, before its connection is closed to see which password it comes back with. `factory`: only where the
+    station still has the password of its factory.
     """
 
     NAME: ClassVar[str] = "device.RotatePassword.v1"
@@ -145,6 +150,7 @@ class RotatePassword(msgspec.Struct, frozen=True, kw_only=True):
     length: int
     limit: bool
     evidence_ms: int
+    factory: bool = False
 
 
 class SendPassword(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,6 +256,14 @@ are admitted until it connects. changed: the new one is in force, alone. kept: t
 another in the registry, or the station was removed."""
 
 
+class FactoryPasswordDue(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A station was accepted that has the password of its factory (A00.FR.805): another of `length` characters is made
+    for it, outside of decisions, and comes back as `RotatePassword`."""
+
+    TYPE: ClassVar[str] = "device.FactoryPasswordDue.v1"
+    length: int
+
+
 class PasswordRotationStarted(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A01: from here on both are admitted; the `StationChanged` beside it has the next one's stored form."""
 
@@ -342,13 +356,23 @@ class StationEventsReported(StationMessage, frozen=True, kw_only=True, omit_defa
     TYPE: ClassVar[str] = "device.StationEventsReported.v1"
 
 
-class ReportReceived(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class StationResult(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """What a station sends later for a command: `command_id`, of the one that it accepted with this requestId.
+
+    `unsolicited`: none was accepted with it. Neither: the message names no request.
+    """
+
+    command_id: str = ""
+    unsolicited: bool = False
+
+
+class ReportReceived(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """NotifyReport; the values of write-only variables are hidden."""
 
     TYPE: ClassVar[str] = "device.ReportReceived.v1"
 
 
-class MonitoringReportReceived(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class MonitoringReportReceived(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """NotifyMonitoringReport."""
 
     TYPE: ClassVar[str] = "device.MonitoringReportReceived.v1"
@@ -382,31 +406,31 @@ class SecurityEventObserved(StationEvent, frozen=True, kw_only=True, omit_defaul
     admitted: bool = False
 
 
-class FirmwareStatusReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class FirmwareStatusReported(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """FirmwareStatusNotification."""
 
     TYPE: ClassVar[str] = "device.FirmwareStatusReported.v1"
 
 
-class PublishFirmwareStatusReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class PublishFirmwareStatusReported(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """PublishFirmwareStatusNotification."""
 
     TYPE: ClassVar[str] = "device.PublishFirmwareStatusReported.v1"
 
 
-class LogStatusReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class LogStatusReported(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """LogStatusNotification."""
 
     TYPE: ClassVar[str] = "device.LogStatusReported.v1"
 
 
-class DisplayMessagesReported(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class DisplayMessagesReported(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """NotifyDisplayMessages."""
 
     TYPE: ClassVar[str] = "device.DisplayMessagesReported.v1"
 
 
-class CustomerInformationReceived(StationMessage, frozen=True, kw_only=True, omit_defaults=True):
+class CustomerInformationReceived(StationResult, frozen=True, kw_only=True, omit_defaults=True):
     """NotifyCustomerInformation: that it came, never its content, which is about a person."""
 
     TYPE: ClassVar[str] = "device.CustomerInformationReceived.v1"

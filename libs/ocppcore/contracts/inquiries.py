@@ -82,7 +82,7 @@ class TransactionGraded(InquiryEvent, frozen=True, kw_only=True, omit_defaults=T
     """An ended transaction as far as it is known now: raised at its end, and whenever any of this changes.
 
     `started_at`, `ended_at` are corrected by `clock_offset_ms` where the station's clock was wrong; `energy_wh` is
-    decimal text, `token` the pseudonym of the idToken whose transaction it is, `tariffs` the ids of those that applied.
+    decimal text, `token` the pseudonym of the idToken whose transaction it is.
     """
 
     TYPE: ClassVar[str] = "transactions.TransactionGraded.v1"
@@ -99,4 +99,3 @@ class TransactionGraded(InquiryEvent, frozen=True, kw_only=True, omit_defaults=T
     missing: int = 0
     conflicts: int = 0
     clock_offset_ms: int = 0
-    tariffs: tuple[str, ...] = ()

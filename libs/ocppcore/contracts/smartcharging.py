@@ -43,6 +43,9 @@ class ChargingScheduleRefused(ChargingMessage, frozen=True, kw_only=True, omit_d
 
 
 class ChargingProfilesReported(ChargingMessage, frozen=True, kw_only=True, omit_defaults=True):
-    """ReportChargingProfiles."""
+    """ReportChargingProfiles. `command_id`: of the GetChargingProfiles that the station accepted with this requestId;
+    `unsolicited`: none was."""
 
     TYPE: ClassVar[str] = "smartcharging.ChargingProfilesReported.v1"
+    command_id: str = ""
+    unsolicited: bool = False

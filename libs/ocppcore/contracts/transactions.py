@@ -1,11 +1,13 @@
 """Events and requests of the transactions service (blocks E, F01-F04, J). Energy in Wh as decimal text, times in ms."""
 
+from decimal import Decimal
 from typing import ClassVar, Literal
 
 import msgspec
 
 from ocppcore.commands import Ask
 from ocppcore.service import Event
+from ocppcore.tariff import Tariff
 
 REMOTE_START = "transactions.remote_start.v1"
 REMOTE_STOP = "transactions.remote_stop.v1"
@@ -22,6 +24,29 @@ class Register(msgspec.Struct, frozen=True, array_like=True):
     wh: str
 
 
+class Cost(msgspec.Struct, frozen=True, array_like=True):
+    """What a transaction costs, in the currency's minor unit."""
+
+    currency: str
+    excl_vat: Decimal
+    incl_vat: Decimal
+
+
+class Agreed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A tariff that a transaction is rated by from now on, and what goes with it: the station's zone (IANA)."""
+
+    tariff: Tariff
+    zone: str
+
+
+class Driver(msgspec.Struct, frozen=True, array_like=True):
+    """Of the token that a transaction is started with: what its tariff is chosen and told by. "": none."""
+
+    group: str
+    language1: str
+    language2: str
+
+
 class TransactionEvent(Event, frozen=True, kw_only=True):
     """What one TransactionEvent said; `timestamp` is the station's clock, `at` is ours. The base of three events.
 
@@ -34,7 +59,8 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     `clock_offset_ms`: of an offline event, what the station's clock was behind ours when it was last seen to be wrong.
 
     What it costs (I02, I03): `tariff` names the tariff that applies from this event on, as the transaction's course
-    has it; "" : nobody looked.
+    has it ("": nobody looked), `agreed` holds it where the transaction had not named it before. `cost`: of the
+    transaction with this event; `cost_told`: the answer said it, `tariff_told`: it held the tariff's text (I06).
     """
 
     TYPE: ClassVar[str] = "TransactionEvent"
@@ -67,6 +93,11 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     current_a: str = ""
     tariff: str = ""
     clock_offset_ms: int | None = None
+    agreed: Agreed | None = None
+    driver: Driver | None = None
+    cost: Cost | None = None
+    cost_told: bool = False
+    tariff_told: bool = False
 
     def subject(self) -> str:
         return self.station

@@ -10,7 +10,9 @@ import msgspec
 from ocppcore.clock import to_rfc3339
 from ocppcore.log import NewRecord, StreamRecord
 from ocppcore.service import (
+    WHOLE,
     Aggregate,
+    Build,
     Drop,
     Event,
     Follow,
@@ -35,6 +37,7 @@ from ocppcore.store import (
 
 A = TypeVar("A", bound=Aggregate)
 S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
 _encoder = msgspec.json.Encoder(decimal_format="string")
 EFFECT_KIND = "PendingEffect"
 
@@ -92,6 +95,25 @@ class Cell:
             dict(self.next),
             dict(self.published),
         )
+
+
+class WholeCopy(CopyRow):
+    """All rows of a copy at one moment, found under the key WHOLE; it remembers what was made of them."""
+
+    @classmethod
+    def of(cls, rows: Iterable[CopyRow]) -> "WholeCopy":
+        made = cls(WHOLE, None, -1, -1)
+        made.rows = {row.key: row.value for row in rows if row.value is not None}
+        made.made = {}
+        return made
+
+    rows: Mapping[str, bytes]
+    made: dict[Build[object], object]
+
+    def built(self, build: Build[T]) -> T:
+        if build not in self.made:
+            self.made[build] = build(self.rows)
+        return cast(T, self.made[build])
 
 
 Cache = dict[StateKey, Aggregate | None]
@@ -164,6 +186,11 @@ class Batch:
     def copy_position(self, topic: str, key: str) -> int:
         row = self._row(topic, key)
         return row.position if row else -1
+
+    def whole(self, topic: str, build: Build[T]) -> T:
+        held = self._row(topic, WHOLE)
+        assert isinstance(held, WholeCopy), f"{topic} was looked up as {held}"
+        return held.built(build)
 
     def _row(self, topic: str, key: str) -> CopyRow | None:
         try:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from ocppcore.engine.batch import WholeCopy
 from ocppcore.errors import CsmsError
 from ocppcore.log import Log, TopicPartition
-from ocppcore.service import Lookup
+from ocppcore.service import WHOLE, Lookup
 from ocppcore.store import CopyRow, Store
 
 BATCH = 2000
@@ -78,6 +79,7 @@ class Copies:
                 self._generation += 1
                 for row in fresh:
                     self._cache.pop((topic, row.key), None)
+                self._cache.pop((topic, WHOLE), None)
             self._positions = read
             async with self._moved:
                 self._moved.notify_all()
@@ -88,6 +90,8 @@ class Copies:
         if not wanted:
             return {}
         found = {lookup: self._cache[lookup] for lookup in wanted if lookup in self._cache}
+        for topic in sorted({topic for topic, key in wanted if key == WHOLE and (topic, key) not in found}):
+            found[topic, WHOLE] = await self._whole(topic)
         await self._load([lookup for lookup in wanted if lookup not in found], found)
         missed = [lookup for lookup in wanted if found[lookup] is None]
         if missed:
@@ -108,6 +112,13 @@ class Copies:
                     self._cache[topic, key] = rows[key]
         while len(self._cache) > CACHE_MAX:
             del self._cache[next(iter(self._cache))]
+
+    async def _whole(self, topic: str) -> WholeCopy:
+        generation = self._generation
+        whole = WholeCopy.of(await self._store.copy_all(topic))
+        if generation == self._generation:
+            self._cache[topic, WHOLE] = whole
+        return whole
 
     async def catch_up(self, topics: Sequence[str]) -> None:
         """Wait until these copies have read to the log's end as it is now; raises NotCaughtUp after `wait_s`."""

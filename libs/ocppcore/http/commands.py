@@ -6,8 +6,8 @@ whatever the station said; 202 before, with the command's own Location.
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -15,10 +15,10 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
-from ocppcore import actions
+from ocppcore import actions, results
 from ocppcore.clock import to_rfc3339
 from ocppcore.command_payload import show
-from ocppcore.command_warnings import warnings
+from ocppcore.command_warnings import WARNINGS_MAX, warnings
 from ocppcore.commands import ASK, TABLE, Ask
 from ocppcore.contracts.device import Limit
 from ocppcore.http import problems
@@ -52,17 +52,20 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
 
 FindStation = Callable[[str], Awaitable[Registered | None]]
 """The registered station of this (normalised) id."""
+Doubts = Callable[[bytes], Awaitable[Sequence[str]]]
+"""What is doubtful about a payload that fits its schema, where finding out takes more than the payload; bounded."""
 
 
 @dataclass(frozen=True)
 class CommandDesk:
-    """What asking for a command needs."""
+    """What asking for a command needs. `doubts`: by action."""
 
     service: str
     store: Store
     find_station: FindStation
     pseudonyms: Pseudonyms
     seal: Seal
+    doubts: Mapping[str, Doubts] = field(default_factory=dict)
 
     def ask(self, station: Registered, action: str, payload: bytes, **more: Any) -> Ask:
         """The request body of a new command; raises Problem 422 naming the field that breaks the schema."""
@@ -78,6 +81,25 @@ class CommandDesk:
             warnings=warnings(action, payload, station.limits),
             **more,
         )
+
+    async def examined(self, ask: Ask, payload: bytes) -> Ask:
+        """The same with the warnings that take time to find."""
+        if ask.action not in self.doubts:
+            return ask
+        found = (*ask.warnings, *await self.doubts[ask.action](payload))
+        return msgspec.structs.replace(ask, warnings=found[:WARNINGS_MAX])
+
+    async def later(self, command_id: str) -> Mapping[str, Value] | None:
+        """What the station sent later for an accepted command (GEN.FR.05); None where it does not."""
+        if not results.sends(self.service):
+            return None
+        rows = await self.store.select(results.TABLE, {"command_id": command_id}, limit=1)
+        return rows[0] if rows else None
+
+    async def shown(self, row: Mapping[str, Value]) -> bytes:
+        """A command's resource, with what came of it later."""
+        later = await self.later(str(row["command_id"])) if row["action"] in results.RESULTS else None
+        return resource(row, later)
 
     async def station(self, station_id: str) -> Registered:
         """A registered station; raises Problem 404."""
@@ -110,9 +132,9 @@ def check(action: str, payload: bytes) -> None:
         raise Problem(422, f"{faults[0].field}: {faults[0].detail}", title="Invalid payload", errors=faults) from None
 
 
-def resource(row: Mapping[str, Value]) -> bytes:
+def resource(row: Mapping[str, Value], later: Mapping[str, Value] | None = None) -> bytes:
     """A command as the API shows it, its payload, response and error as they are stored: JSON that need not be parsed
-    again, and that not every parser would take (`1e999` in customData)."""
+    again, and that not every parser would take (`1e999` in customData). `later`: its row of `results.TABLE`."""
     shown: dict[str, Any] = {
         "commandId": row["command_id"],
         "stationId": row["identity"],
@@ -126,6 +148,15 @@ def resource(row: Mapping[str, Value]) -> bytes:
     for name in ("response", "error"):
         if row[name] is not None:
             shown[name] = msgspec.Raw(str(row[name]))
+    if later is not None:
+        shown["results"] = {
+            "action": later["action"],
+            "requestId": later["request_id"],
+            "messages": later["messages"],
+            "status": later["status"] or None,
+            "complete": later["complete"],
+            "changedAt": _time(later["changed_at"]),
+        }
     return msgspec.json.encode(shown)
 
 
@@ -161,6 +192,7 @@ def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
         ask = desk.ask(
             station, action, body or b"{}", queue_for_ms=queueFor * 1000, timeout_ms=answerWithin * 1000, repeat=repeat
         )
+        ask = await desk.examined(ask, body or b"{}")
         loop = asyncio.get_running_loop()
         began = loop.time()
         operation, _ = await write.outcome(ASK, station.key, ask, write.wait_s)
@@ -173,9 +205,9 @@ def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
         location = f"/{desk.service}/commands/{command_id}"
         if row is None or row["status"] in OPEN:
             queued = {"commandId": command_id, "status": "queued", "warnings": ask.warnings}
-            shown = resource(row) if row else msgspec.json.encode(queued)
+            shown = await desk.shown(row) if row else msgspec.json.encode(queued)
             return Response(shown, 202, {"Location": location}, "application/json")
-        return Response(resource(row), 200, {"Content-Location": location}, "application/json")
+        return Response(await desk.shown(row), 200, {"Content-Location": location}, "application/json")
 
     model = actions.request_type(action)
     made.add_api_route(
@@ -213,4 +245,4 @@ def _add_reading(made: APIRouter, desk: CommandDesk) -> None:
         row = await desk.ended(commandId, 0)
         if row is None or not caller.reaches(str(row["station"])):
             raise Problem(404, "No such command.")
-        return Response(resource(row), media_type="application/json")
+        return Response(await desk.shown(row), media_type="application/json")

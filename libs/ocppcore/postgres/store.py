@@ -217,6 +217,10 @@ class PostgresStore:
             return await self.copy_find(topic, possible)
         return {row[0]: CopyRow(*row) for row in rows}
 
+    async def copy_all(self, topic: str) -> Sequence[CopyRow]:
+        sql = self._sql["copy_all"].format(copy=self._schema.copy(topic))
+        return [CopyRow(*row) for row in await self._connections.read(lambda c: c.fetch(sql))]
+
     async def copy_reset(self, topic: str) -> None:
         sql = self._sql["copy_reset"].format(copy=self._schema.copy(topic))
         await self._connections.read(lambda c: c.execute(sql, topic))

@@ -1,4 +1,4 @@
-"""Authorize (C01, C02, C04, C06, C09, C16): whether this idToken may charge at this station now."""
+"""Authorize (C01, C02, C04, C06, C09, C16, I01): whether this idToken may charge at this station now."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from ocppcore.id_token_info import to_wire
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import ActionHandler, Context, Lookup, Outcome, View
 from ocppcore.v201 import AuthorizeRequest, AuthorizeResponse
+from services.auth.domain import tariff_text
 
 UNVERIFIABLE = "CertChainError"
 
@@ -29,9 +30,10 @@ class Authorize:
         return ActionHandler(AuthorizeRequest, self.on_authorize, lookups=self.lookups)
 
     def lookups(self, request: AuthorizeRequest, station: str) -> Sequence[Lookup]:
-        """The token, and the station for the types of its connectors."""
+        """The token, the tariffs, and the station for the types of its connectors and what it shows."""
         pseudonym = self._pseudonym(request)
-        return ((topics.TOKENS, pseudonym), (topics.STATIONS, station)) if pseudonym else ()
+        where = tariff_text.lookups(station)
+        return ((topics.TOKENS, pseudonym), *where) if pseudonym else where
 
     def on_authorize(self, request: AuthorizeRequest, view: View, context: Context) -> Outcome:
         """The answer, always with a status (C01.FR.07), and the event that says what it was decided on.
@@ -41,6 +43,7 @@ class Authorize:
         pseudonym = self._pseudonym(request)
         with_certificate = request.certificate is not MISSING or request.iso15118CertificateHashData is not MISSING
         info = IdTokenInfo(status="Invalid") if with_certificate else self._decide(request, pseudonym, view, context)
+        info, tariff = tariff_text.show(info, pseudonym, view, context)
         decided = AuthorizationDecided(
             at=context.now,
             station=context.identity,
@@ -50,6 +53,7 @@ class Authorize:
             group=info.group,
             evses=info.evses,
             certificate_status=UNVERIFIABLE if with_certificate else "",
+            tariff=tariff,
             token_position=view.copy_position(topics.TOKENS, pseudonym) if pseudonym else -1,
             station_position=view.copy_position(topics.STATIONS, context.station) if pseudonym else -1,
         )

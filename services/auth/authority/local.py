@@ -44,6 +44,8 @@ BACKDATED_S: Final = 600
 """A station's clock may be behind ours (errata of A02.FR.06)."""
 CRL_DAYS: Final = 7
 FALLBACK_ORGANIZATION: Final = "CSMS"
+SECC_DOMAIN: Final = "CPO"
+"""The domain component by which a vehicle knows an SECC (ISO 15118-2, annex F; A00.FR.513)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class LocalAuthority:
         key = wanted.request.public_key()
         leaf = (
             x509.CertificateBuilder()
-            .subject_name(_name(wanted.common_name, owner))
+            .subject_name(_name(wanted.common_name, owner, SECC_DOMAIN if wanted.secc else ""))
             .issuer_name(issuing.subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())
@@ -178,13 +180,12 @@ class LocalAuthority:
         return key
 
 
-def _name(common_name: str, organization: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization),
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
-        ]
-    )
+def _name(common_name: str, organization: str, domain: str = "") -> x509.Name:
+    named = [
+        x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization),
+        x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+    ]
+    return x509.Name([*named, x509.NameAttribute(NameOID.DOMAIN_COMPONENT, domain)] if domain else named)
 
 
 def _usage(*, digital_signature: bool = False, key_agreement: bool = False, ca: bool = False) -> x509.KeyUsage:

@@ -20,12 +20,16 @@ class AuthorityFailed(Exception):
 
 @dataclass(frozen=True)
 class Wanted:
-    """A request whose signature is valid. `common_name`: whom it is for, as was checked. `at`: now, ms."""
+    """A request whose signature is valid. `common_name`: whom it is for, as was checked. `at`: now, ms.
+
+    `secc`: vehicles will be shown it too, so ISO 15118-2 counts as well (A00.FR.513).
+    """
 
     request: x509.CertificateSigningRequest
     use: CertificateUse
     common_name: str
     at: int
+    secc: bool = False
 
 
 class Authority(Protocol):

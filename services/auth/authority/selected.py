@@ -60,7 +60,7 @@ def select(settings: Settings, means: Means) -> Selected:
             )
     if authority is None:
         return Selected(Certificates(_rules(settings, frozenset())), None)
-    worker = SigningWorker(authority, means.clock, settings.organization, local)
+    worker = SigningWorker(authority, means.clock, settings.organization, local, settings.certificate_secc)
     return Selected(Certificates(_rules(settings, authority.uses), worker.effects()), local)
 
 

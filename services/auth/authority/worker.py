@@ -31,12 +31,17 @@ AT_ONCE: Final = 4
 
 @dataclass
 class SigningWorker:
-    """`local`: where the authority is the local one, so that it can be made. `organization`: as in `Rules`."""
+    """`local`: where the authority is the local one, so that it can be made. `organization`: as in `Rules`.
+
+    `always_secc`: a station shows the certificate of its connection to vehicles too, also where it names one use; one
+    that names no use wants it for both (A02).
+    """
 
     authority: Authority
     clock: Clock
     organization: str
     local: LocalAuthority | None = None
+    always_secc: bool = False
 
     def __post_init__(self) -> None:
         self._places = asyncio.Semaphore(AT_ONCE)
@@ -62,7 +67,8 @@ class SigningWorker:
 
     async def _signed(self, event: CertificateSigningStarted) -> SigningResult:
         request = await asyncio.to_thread(proven, event.csr)
-        wanted = Wanted(request, use_of(event.certificate_type), event.common_name, self.clock())
+        secc = self.always_secc or event.certificate_type != "ChargingStationCertificate"
+        wanted = Wanted(request, use_of(event.certificate_type), event.common_name, self.clock(), secc)
         try:
             pool = await self.authority.sign(wanted)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:

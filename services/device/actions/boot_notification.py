@@ -25,7 +25,8 @@ def on_boot_notification(request: BootNotificationRequest, view: View, context: 
     known = station.station_of(view, context.station)
     if isinstance(events[-1], StationChanged):
         known = msgspec.structs.replace(known, state=events[-1].state)
-    events = (*events, *rotation.booted(known, context).events)
+    shown = rotation.booted(known, context).events
+    events = (*events, *shown, *(() if shown else rotation.factory(known, booted.status, context)))
     # B01.FR.12
     wrong = booted.cause == "serialNumber"
     calls = (station.close(context, station.SERIAL_NUMBER_DIFFERS),) if wrong else ()

@@ -12,6 +12,7 @@ import msgspec
 
 from ocppcore.commands import Ask, Ended, ask_needs, commands
 from ocppcore.contracts.device import (
+    FactoryPasswordDue,
     PasswordRotationMoved,
     PasswordRotationStarted,
     ReportReceived,
@@ -19,7 +20,7 @@ from ocppcore.contracts.device import (
     RotationState,
     SendPassword,
 )
-from ocppcore.envelope import Request, request_record
+from ocppcore.envelope import Registration, Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.service import (
     NOTHING,
@@ -48,6 +49,8 @@ CHARACTERS_MIN: Final = 16
 CHARACTERS_MAX: Final = 40
 """A00.FR.205; a station may say that it takes more (errata 2025-09)."""
 LIMIT_MAX: Final = 64
+PASSWORD_CHARACTERS: Final = 32
+"""Of one that the CSMS makes, unless the station takes fewer."""
 SHOWN: Final[dict[RotationState, str]] = {
     "changed": "it connected with the new password",
     "kept": "it connected with the old password",
@@ -92,6 +95,8 @@ def rotate(body: RotatePassword, view: View, context: Context) -> Outcome:
 def _refused(body: RotatePassword, station: Station, context: Context) -> Result | None:
     if station.state is None:
         return unknown(context)
+    if body.factory and not station.state.factory_credentials:
+        return problem(409, "Replaced", "this station no longer has the password of its factory")
     if station.rotation or (station.upgrade and station.upgrade.busy):
         return problem(409, "Already changing", "a change of this station's credentials is under way")
     if station.state.security_profile == 3:
@@ -170,6 +175,21 @@ def booted(station: Station, context: Context) -> Outcome:
     return _over(station, rotation, context, "kept", "it booted and connected with the old password")
 
 
+def factory(station: Station, status: Registration, context: Context) -> tuple[FactoryPasswordDue, ...]:
+    """A station that still has the password of its factory was accepted: it is replaced, if that may be done unasked.
+
+    Once a boot, until it took one. With security profile 3 it has a certificate, which is renewed (A02, A00.FR.406).
+    """
+    state = station.state
+    if state is None or status != "Accepted" or not (state.factory_credentials and state.automatic.provisioning):
+        return ()
+    busy = station.rotation or (station.upgrade and station.upgrade.busy)
+    if busy or state.security_profile == 3 or state.credential is None:
+        return ()
+    length = min(PASSWORD_CHARACTERS, station.password_max or PASSWORD_CHARACTERS)
+    return (FactoryPasswordDue(at=context.now, station=state.id, length=length),)
+
+
 def press(subject: str, view: View, context: Context) -> Outcome:
     """Nobody knows which password the station has, and it stays connected: close, so that it shows."""
     station, connection = station_of(view, subject), context.connection
@@ -225,8 +245,10 @@ def _over(
 ) -> Outcome:  # fmt: skip
     before = station.state
     assert before is not None, f"{context.station} changes its password and is not registered"
-    credential = before.next_credential if state == "changed" else before.credential
-    after = msgspec.structs.replace(before, credential=credential, next_credential=None)
+    credential, factory = before.credential, before.factory_credentials
+    if state == "changed":
+        credential, factory = before.next_credential, False
+    after = msgspec.structs.replace(before, credential=credential, next_credential=None, factory_credentials=factory)
     moved = _moved(station, rotation, context, state, reason=reason, refused=refused)
     return Outcome((moved, *changes(before, after, context)))
 

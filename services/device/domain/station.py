@@ -31,7 +31,13 @@ HEARTBEAT_INTERVAL_S: Final = 300
 RETRY_INTERVAL_S: Final = 60
 """The same for a pending or rejected station: when to send BootNotification again."""
 
-CREDENTIALS: Final = ("credential", "next_credential", "security_profile", "next_security_profile")
+CREDENTIALS: Final = (
+    "credential",
+    "next_credential",
+    "security_profile",
+    "next_security_profile",
+    "factory_credentials",
+)
 """Fields that say what a station connects with."""
 
 HIDDEN: Final = ("credential", "next_credential", "deleted")
@@ -274,7 +280,7 @@ def _overruled(station: Station, fields: StationFields, context: Context) -> tup
 
 def _set(state: StationState, fields: StationFields) -> StationState:
     if fields.credential is not UNSET:
-        state = msgspec.structs.replace(state, next_credential=None)
+        state = msgspec.structs.replace(state, next_credential=None, factory_credentials=False)
     if fields.security_profile is not UNSET:
         state = msgspec.structs.replace(state, next_security_profile=None)
     wanted = {name: getattr(fields, name) for name in fields.__struct_fields__}

@@ -7,13 +7,15 @@ let in where the registry says so by name (A00.FR.429), so its validity is judge
 from typing import NamedTuple
 
 from ocppcore.topics import normalise
+from services.gateway.domain.ocsp import Question
 
 
 class ClientCertificate(NamedTuple):
     """A certificate whose path leads to an authority that is trusted. Times in ms.
 
     `issuers_from` and `issuers_until`: when the whole rest of its path is valid. `fingerprint`: SHA-256 of the DER, in
-    hexadecimal. `revoked`: it, or an authority above it, is on a list of revoked ones.
+    hexadecimal. `revoked`: it, or an authority above it, is on a list of revoked ones. `ocsp`: what may be asked about
+    it online.
     """
 
     common_names: tuple[str, ...]
@@ -24,6 +26,7 @@ class ClientCertificate(NamedTuple):
     issuers_from: int
     issuers_until: int
     revoked: bool = False
+    ocsp: Question | None = None
 
 
 def refuses(certificate: ClientCertificate, identity: str, serial_number: str, trusted: tuple[str, ...]) -> str | None:

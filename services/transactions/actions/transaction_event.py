@@ -8,6 +8,7 @@ on.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import orjson
@@ -30,7 +31,8 @@ from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from ocppcore.wire import dump_json, load_json
 from services.transactions.domain import grading, inquiry, remote
 from services.transactions.domain.book import StationBook, book_of
-from services.transactions.domain.metering import fallen, first_and_last, registers
+from services.transactions.domain.cost import UTC, Costs
+from services.transactions.domain.metering import current, fallen, first_and_last, registers
 from services.transactions.domain.said import Request, Said, read
 from services.transactions.domain.transaction import (
     Transaction,
@@ -69,6 +71,7 @@ class TransactionEvents:
 
     pseudonyms: Pseudonyms
     master_pass_group: str = ""
+    costs: Costs = UTC
 
     def handler(self) -> ActionHandler[Said]:
         return ActionHandler(
@@ -84,6 +87,7 @@ class TransactionEvents:
         info = said.request.transactionInfo
         found: list[Need] = [
             *needs_of(station, info.transactionId, said.request.seqNo),
+            *self.costs.needs(station, info.transactionId),
             (remote.Remote, remote.stop_key(station, info.transactionId)),
             (StationBook, station),
         ]
@@ -92,28 +96,33 @@ class TransactionEvents:
         return found
 
     def lookups(self, said: Said, station: str) -> Sequence[Lookup]:
-        """The token, and the station for the types of its connectors."""
+        """The tariffs, the station for its zone and the types of its connectors, and the token."""
         token = said.request.idToken
         if token is None:
-            return ()
-        return ((topics.TOKENS, self.pseudonyms.of(token.type, token.idToken)), (topics.STATIONS, station))
+            return self.costs.lookups(station)
+        return ((topics.TOKENS, self.pseudonyms.of(token.type, token.idToken)), *self.costs.lookups(station))
 
     def on_transaction_event(self, said: Said, view: View, context: Context) -> Outcome:
         """Events for what is new, and the answer, which is the same for a repeat."""
         request = said.request
         pseudonym, info = self._authorize(request, view, context)
-        response = TransactionEventResponse(idTokenInfo=to_wire(info)) if info else EMPTY
+        fields: dict[str, Any] = {"idTokenInfo": to_wire(info)} if info else {}
         transaction_id, seq_no = request.transactionInfo.transactionId, request.seqNo
         digest = digest_of(context.payload)
         kept = known_digest(view, context.station, transaction_id, seq_no)
-        if kept == digest:
-            return Outcome(reply=response)
         if kept is not None:
-            if is_known_conflict(view, context.station, transaction_id, seq_no, digest):
+            told = self.costs.repeated(view, context.station, transaction_id, seq_no)
+            response = TransactionEventResponse(**fields, **told.fields())
+            if kept == digest or is_known_conflict(view, context.station, transaction_id, seq_no, digest):
                 return Outcome(reply=response)
             conflict = self._conflict(request, context, digest, kept, pseudonym)
             return Outcome((conflict, *grading.disputed(conflict, view)), reply=response)
-        event = self._event(said, view, context, digest, pseudonym, info)
+        token = view.copy(topics.TOKENS, TokenState, pseudonym) if pseudonym else None
+        event, told = self.costs.priced(
+            self._event(said, view, context, digest, pseudonym, info), token, bool(said.meter_values), view, context
+        )
+        fields |= told.fields()
+        response = TransactionEventResponse(**fields) if fields else EMPTY
         events: list[Event] = [event]
         if said.meter_values:
             meter = MeterValuesReceived(
@@ -181,6 +190,7 @@ class TransactionEvents:
             registered_wh=registered_wh,
             register_drops=drops,
             clock_offset_ms=book_of(view, context.station).clock_offset_ms if request.offline else None,
+            current_a=current(said.meter_values),
         )
 
     def _conflict(

@@ -42,9 +42,9 @@ from ocppcore.service import (
     problem,
 )
 from ocppcore.store import Table, Upsert
-from ocppcore.tariff import Tariff, TariffState
+from ocppcore.tariff import Tariff
+from services.transactions.domain.cost import Agreement
 from services.transactions.domain.course import Course, course
-from services.transactions.domain.grading import tariffs_of
 from services.transactions.domain.rating import Bill, rate, rate_along
 from services.transactions.domain.transaction import Transaction, transaction_key
 
@@ -100,14 +100,10 @@ class Charged(Aggregate, frozen=True, kw_only=True):
 
 def needs(body: MakeChargeDetail | ReRate, station: str) -> tuple[Need, ...]:
     key = transaction_key(station, body.transaction_id)
-    return ((Transaction, key), (Charged, key))
+    return ((Transaction, key), (Charged, key), (Agreement, key))
 
 
-def lookups(body: MakeChargeDetail, station: str) -> tuple[Lookup, ...]:
-    return ((topics.STATIONS, station), *((topics.TARIFFS, topics.normalise(id_)) for id_ in body.tariffs))
-
-
-def rerate_lookups(_: ReRate, station: str) -> tuple[Lookup, ...]:
+def lookups(_: MakeChargeDetail | ReRate, station: str) -> tuple[Lookup, ...]:
     return ((topics.STATIONS, station),)
 
 
@@ -117,11 +113,9 @@ def make(body: MakeChargeDetail, view: View, context: Context) -> Outcome:
     held, charged = view.get(Transaction, key), view.get(Charged, key)
     if held is None or not held.over:
         return NOTHING
-    versions: dict[str, Tariff] = {}
-    for id_ in body.tariffs:
-        state = view.copy(topics.TARIFFS, TariffState, topics.normalise(id_))
-        versions |= {tariff.ref: tariff for tariff in state.versions} if state else {}
-    return Outcome(tuple(_amended(held, charged, versions, _zone(view, context), "late", context)))
+    agreement = view.get(Agreement, key) or Agreement()
+    zone = agreement.zone or _zone(view, context)
+    return Outcome(tuple(_amended(held, charged, agreement.tariffs, zone, "late", context)))
 
 
 def rerate(body: ReRate, view: View, context: Context) -> Outcome:
@@ -133,7 +127,9 @@ def rerate(body: ReRate, view: View, context: Context) -> Outcome:
     if charged.id != body.detail_id:
         return Outcome(result=problem(409, "Another record", f"{charged.id} is the newest of this transaction"))
     override = msgspec.structs.replace(charged, rerated=body.tariff)
-    events = tuple(_amended(held, override, {}, _zone(view, context), "rerated", context))
+    agreement = view.get(Agreement, key)
+    zone = (agreement.zone if agreement else "") or _zone(view, context)
+    events = tuple(_amended(held, override, {}, zone, "rerated", context))
     made = [event.detail.id for event in events if isinstance(event, ChargeDetailMade)]
     return Outcome(events, result=Result(200, {"made": made}))
 
@@ -287,7 +283,7 @@ def derive_due(event: ChargeDetailDue, follow: Follow) -> Iterable[NewRecord]:
 
 
 def _asked(event: TransactionGraded | ChargeDetailDue, follow: Follow) -> NewRecord:
-    body = MakeChargeDetail(transaction_id=event.transaction_id, tariffs=event.tariffs)
+    body = MakeChargeDetail(transaction_id=event.transaction_id)
     wanted = Request(
         follow.id,
         MakeChargeDetail.NAME,
@@ -311,10 +307,7 @@ def due(subject: str, view: View, context: Context) -> Outcome:
     held = view.get(Transaction, subject)
     if held is None or not held.over:
         return NOTHING
-    event = ChargeDetailDue(
-        at=context.now, station=held.station, transaction_id=held.transaction_id, tariffs=tariffs_of(held)
-    )
-    return Outcome((event,))
+    return Outcome((ChargeDetailDue(at=context.now, station=held.station, transaction_id=held.transaction_id),))
 
 
 # Folding

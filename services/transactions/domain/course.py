@@ -127,6 +127,11 @@ def add(pieces: Sequence[Piece], seen: Sequence[tuple[int, int]], event: Transac
     return (*before, _within(reduce(join, inside)), *(held for held in pieces if held.low > high))
 
 
+def forget(pieces: Sequence[Piece], event: TransactionEvent) -> tuple[Piece, ...]:
+    """One more event of a transaction with more gaps than are told apart: what comes late counts as if it were last."""
+    return (_within(reduce(join, sorted((*pieces, piece(event)), key=lambda held: held.low))),)
+
+
 def join(one: Piece, other: Piece) -> Piece:
     """Two pieces as one, in the order of their seqNos."""
     knots, shift = list(other.knots), len(one.knots)
@@ -257,12 +262,12 @@ def course(pieces: Sequence[Piece], energy_wh: Decimal | None = None) -> Course 
             _spread(periods, [*waiting, len(periods) - 1], knot.wh)
             waiting.clear()
         state, tariff, at = knot.state or state, _ref(knot.tariff, owner, tariff), end
+    if not periods or periods[-1].tariff != tariff:  # what the last event says holds from its moment on
+        periods.append(Period(at, at, state == CHARGING, ZERO, tariff))
     found = Course(start, tuple(periods))
     missing = EXACT.subtract(energy_wh, found.energy_wh) if energy_wh is not None else ZERO
     if missing <= 0:
         return found
-    if not periods:
-        return Course(start, (Period(start, start, state == CHARGING, missing, tariff),))
     return Course(start, (periods[0]._replace(wh=EXACT.add(periods[0].wh, missing)), *periods[1:]))
 
 

@@ -5,7 +5,6 @@ import msgspec
 from ocppcore.contracts.inquiries import TransactionGraded
 from ocppcore.contracts.transactions import TransactionConflict
 from ocppcore.service import View
-from services.transactions.domain.course import NO_TARIFF, course
 from services.transactions.domain.transaction import Transaction, transaction_key
 
 
@@ -29,15 +28,7 @@ def figures(held: Transaction, at: int) -> TransactionGraded:
         missing=held.missing,
         conflicts=held.conflicts,
         clock_offset_ms=offset,
-        tariffs=tariffs_of(held),
     )
-
-
-def tariffs_of(held: Transaction) -> tuple[str, ...]:
-    """The ids of the tariffs that a transaction names."""
-    found = course(held.course)
-    refs = {one.tariff for one in found.periods if one.tariff and one.tariff != NO_TARIFF} if found else set()
-    return tuple(sorted({ref.partition("/")[2] for ref in refs}))
 
 
 def graded(before: Transaction | None, after: Transaction, at: int) -> list[TransactionGraded]:

@@ -45,6 +45,28 @@ def fallen(found: Sequence[Register]) -> tuple[str, int]:
     return (format(energy, "f"), drops) if drops else ("", 0)
 
 
+CURRENT = "Current.Import"
+LINES = ("L1", "L2", "L3")
+
+
+def current(meter_values: Sequence[MeterValue]) -> str:
+    """The newest Current.Import in A as decimal text: the sum over the phases, or the one value without a phase; "" for
+    none."""
+    for meter_value in reversed(meter_values):
+        found = [sample for sample in meter_value.sampledValue if sample.measurand == CURRENT]
+        whole = [sample for sample in found if sample.phase is None]
+        lines = whole[:1] or [sample for sample in found if sample.phase in LINES]
+        if lines:
+            return format(sum((_in_amperes(sample) for sample in lines), Decimal(0)), "f")
+    return ""
+
+
+def _in_amperes(sample: SampledValue) -> Decimal:
+    value, unit = read_number(sample.value), sample.unitOfMeasure
+    exponent = unit.multiplier if unit is not None else 0
+    return value.scaleb(exponent) if 0 < abs(exponent) <= EXPONENT_MAX else value
+
+
 def _place(register: Register) -> tuple[int, int]:
     return register.rank, register.index
 

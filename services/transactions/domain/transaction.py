@@ -14,6 +14,7 @@ import msgspec
 
 from ocppcore.contracts.inquiries import Grade, TransactionReconciled
 from ocppcore.contracts.transactions import (
+    Cost,
     Register,
     TransactionConflict,
     TransactionEnded,
@@ -23,9 +24,8 @@ from ocppcore.contracts.transactions import (
 from ocppcore.service import Aggregate, Need, Put, View
 from ocppcore.store import Table, Upsert
 from ocppcore.topics import normalise
-from services.transactions.domain import energy
-from services.transactions.domain.course import Piece as CoursePiece
-from services.transactions.domain.course import add as follow_course
+from services.transactions.domain import course, energy
+from services.transactions.domain.course import Piece
 
 PAGE = 64
 CONFLICTS_KNOWN_MAX = 8
@@ -59,8 +59,8 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     `heard_at`: our clock when the first of its events came, whichever that was; it never changes, so lists are in its
     order and an index on it is written once a transaction.
     `token`: the first that any event named; `accepted`: the first that was accepted to start the energy, whose
-    transaction it then is. `pieces`: the register's course (`energy.py`); `course`: what is rated (`course.py`);
-    `span_wh` and `span_drops`: the most that any one event shows.
+    transaction it then is. `pieces`: the register's course (`energy.py`); `span_wh` and `span_drops`: the most that
+    any one event shows.
 
     `gaps_exact` False: there were more than RANGES_MAX ranges at once. From then on `seen` may hold, at its end,
     numbers that did not come, and `pieces` are given up: the energy is what the first and last register show, or any
@@ -69,6 +69,7 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     `latest`: the highest seqNo and its timestamp; `live_at`: our clock when an event last came that was not sent late.
     `skew`: the least and the most by which such events came after their timestamps (ms). `closed`: when and why the end
     was concluded; `gaps_final`: so many missing events will not come any more.
+    `course`: what it contributes to its cost (`course.py`), `cost`: as the event that came last found it.
     """
 
     KIND: ClassVar[str] = "Transaction"
@@ -92,7 +93,6 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     first: Reading | None = None
     last: Reading | None = None
     pieces: tuple[energy.Piece, ...] = ()
-    course: tuple[CoursePiece, ...] = ()
     span_wh: Decimal = energy.ZERO
     span_drops: int = 0
     offline: bool = False
@@ -102,6 +102,8 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     skew: tuple[int, int] | None = None
     closed: tuple[int, str] | None = None
     gaps_final: int = 0
+    course: tuple[Piece, ...] = ()
+    cost: Cost | None = None
 
     @property
     def state(self) -> str:
@@ -206,12 +208,14 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
 class SeqPage(Aggregate, frozen=True, kw_only=True):
     """Digests of up to 64 events of a transaction, by seqNo: tells repeats from conflicts without growing for ever.
 
-    `conflicts`: of the other contents that came under a seqNo, so that a repeated one is a repeat too.
+    `conflicts`: of the other contents that came under a seqNo, so that a repeated one is a repeat too. `costs`: the
+    totalCost that the answer said, for a repeat to be answered alike.
     """
 
     KIND: ClassVar[str] = "SeqPage"
     digests: dict[int, str]
     conflicts: dict[int, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    costs: dict[int, Decimal] = msgspec.field(default_factory=dict)
 
 
 TRANSACTIONS = Table(
@@ -248,6 +252,9 @@ TRANSACTIONS = Table(
         "gaps_final": "boolean",
         "clock_offset_ms": "bigint",
         "clock_steady": "boolean",
+        "currency": "text",
+        "cost_excl_vat": "numeric",
+        "cost_incl_vat": "numeric",
         "heard_at": "bigint",
         "changed_at": "bigint",
     },
@@ -322,26 +329,58 @@ def evolve(event: TransactionEvent, view: View) -> Iterable[Put]:
     """One more event of a transaction. Commutative: what wins is decided by seqNo alone."""
     key = transaction_key(event.station, event.transaction_id)
     before = view.get(Transaction, key)
-    yield Put(key, merged(before, event))
+    yield Put(key, _merged.taken(before, event) or merge(before or begin(event), event))
     page = page_key(event.station, event.transaction_id, event.seq_no)
-    known = view.get(SeqPage, page)
-    if known is None:
-        yield Put(page, SeqPage(digests={event.seq_no: event.digest}))
-    else:
-        digests = {**known.digests, event.seq_no: event.digest}
-        yield Put(page, SeqPage(digests=digests, conflicts=known.conflicts))
+    known = view.get(SeqPage, page) or SeqPage(digests={})
+    digests, costs = {**known.digests, event.seq_no: event.digest}, known.costs
+    if event.cost_told and event.cost is not None:
+        costs = {**costs, event.seq_no: event.cost.incl_vat}
+    yield Put(page, SeqPage(digests=digests, conflicts=known.conflicts, costs=costs))
+
+
+def known_cost(view: View, station: str, transaction_id: str, seq_no: int) -> Decimal | None:
+    """The totalCost that the answer to this event said, None if none."""
+    page = view.get(SeqPage, page_key(station, transaction_id, seq_no))
+    return page.costs.get(seq_no) if page else None
+
+
+def begin(event: TransactionEvent) -> Transaction:
+    """A transaction before its first event."""
+    return Transaction(
+        station=event.station,
+        transaction_id=event.transaction_id,
+        heard_at=event.at,
+        identity=event.identity or event.station,
+    )
+
+
+class _Merged:
+    """The event that was just decided, merged: deciding its cost has to, and folding it need not do it again."""
+
+    def __init__(self) -> None:
+        self._held: tuple[Transaction | None, TransactionEvent, Transaction] | None = None
+
+    def note(self, before: Transaction | None, event: TransactionEvent, after: Transaction) -> None:
+        self._held = (before, event, after)
+
+    def taken(self, before: Transaction | None, event: TransactionEvent) -> Transaction | None:
+        held, self._held = self._held, None
+        return held[2] if held is not None and held[0] is before and held[1] is event else None
+
+
+_merged = _Merged()
+note_merged = _merged.note
+"""What `merge` gave for these very objects; a fold of any others merges itself."""
 
 
 def merged(before: Transaction | None, event: TransactionEvent) -> Transaction:
-    """The transaction with one more of its events."""
+    """The transaction with one more of its events, None: with its first."""
+    return merge(before or begin(event), event)
+
+
+def merge(before: Transaction, event: TransactionEvent) -> Transaction:
+    """With one more event."""
     seq = event.seq_no
-    if before is None:
-        before = Transaction(
-            station=event.station,
-            transaction_id=event.transaction_id,
-            heard_at=event.at,
-            identity=event.identity or event.station,
-        )
     started, ended, reason = before.started, before.ended, before.stopped_reason
     if isinstance(event, TransactionStarted) and (started is None or seq < started[0]):
         started = (seq, event.timestamp)
@@ -384,13 +423,14 @@ def merged(before: Transaction | None, event: TransactionEvent) -> Transaction:
         first=_first(before.first, event.first_register, seq),
         last=_last(before.last, event.last_register, seq),
         pieces=energy.add(before.pieces, seen, seq, said) if gaps_exact else (),
-        course=follow_course(before.course, seen, event) if gaps_exact else (),
         span_wh=energy.largest(before.span_wh, said.energy) if said else before.span_wh,
         span_drops=max(before.span_drops, said.drops) if said else before.span_drops,
         offline=before.offline or event.offline,
         latest=max(before.latest, (seq, event.timestamp)) if before.latest else (seq, event.timestamp),
         live_at=before.live_at if event.offline else max(before.live_at, event.at),
         skew=_skew(before.skew, event),
+        course=course.add(before.course, seen, event) if gaps_exact else course.forget(before.course, event),
+        cost=event.cost or before.cost,
     )
 
 
@@ -453,7 +493,7 @@ def evolve_conflict(event: TransactionConflict, view: View) -> Iterable[Put]:
     others = known.conflicts.get(event.seq_no, ())
     if event.digest not in others and len(others) < CONFLICTS_KNOWN_MAX:
         conflicts = {**known.conflicts, event.seq_no: (*others, event.digest)}
-        yield Put(page, SeqPage(digests=known.digests, conflicts=conflicts))
+        yield Put(page, msgspec.structs.replace(known, conflicts=conflicts))
 
 
 def _listed(ranges: Sequence[tuple[int, int]]) -> str:
@@ -499,6 +539,9 @@ def project(event: TransactionEvent | TransactionConflict | TransactionReconcile
         bool(gaps) and missing == held.gaps_final,
         held.clock_offset_ms,
         held.clock_steady,
+        held.cost.currency if held.cost else None,
+        str(held.cost.excl_vat) if held.cost else None,
+        str(held.cost.incl_vat) if held.cost else None,
         held.heard_at,
         event.at,
     )

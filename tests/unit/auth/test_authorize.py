@@ -1,18 +1,21 @@
 """Authorize, from the payload to the answer and the event."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
 
 from ocppcore import topics
-from ocppcore.authorization import Group, TokenState
+from ocppcore.authorization import Group, Message, TokenState
 from ocppcore.contracts.auth import AuthorizationDecided
 from ocppcore.contracts.device import ConnectorSpec, EvseSpec, StationState
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Outcome
+from ocppcore.tariff import Assignments, TariffState
 from services.auth.service import parts
 from tests.support.given import World
+from tests.support.tariffs import tariff
 
 PSEUDONYMS = Pseudonyms(b"key")
 CARD = {"idToken": "ABCD1234", "type": "ISO14443"}
@@ -25,7 +28,7 @@ def world(state: TokenState | None = None, kind: str = "ISO14443", value: str = 
     return made
 
 
-def answer(outcome: Outcome) -> dict[str, object]:
+def answer(outcome: Outcome) -> dict[str, Any]:
     assert outcome.reply is not None
     return json.loads(outcome.reply.model_dump_json())  # type: ignore[no-any-return, union-attr]
 
@@ -127,3 +130,53 @@ def test_a_contract_certificate_cannot_be_verified(proof: dict[str, object]) -> 
     outcome = made.call("Authorize", {"idToken": {"idToken": "DEABC", "type": "eMAID"}, **proof})
     assert answer(outcome) == {"certificateStatus": "CertChainError", "idTokenInfo": {"status": "Invalid"}}
     assert outcome.events[0].certificate_status == "CertChainError"  # type: ignore[attr-defined]
+
+
+def priced(made: World, **more: Any) -> World:
+    """With a tariff for everybody, in two languages, at a station that is registered so."""
+    texts = [{"language": "en", "text": "30 cents a kWh"}, {"language": "de", "text": "30 Cent je kWh"}]
+    state = TariffState(
+        id="t", versions=(tariff({"ENERGY": "0.30"}, texts=texts),), assignments=Assignments(default=True)
+    )
+    made.given_copy(topics.TARIFFS, "t", state)
+    station = StationState(id="CS-1", security_profile=1, credential=None, registration="Accepted", **more)
+    made.given_copy(topics.STATIONS, "cs-1", station)
+    return made
+
+
+@pytest.mark.requirement("I01.FR.01")
+@pytest.mark.parametrize(
+    ("languages", "shown"),
+    [
+        ({}, ("en", "30 cents a kWh")),
+        ({"language1": "fr", "language2": "de-CH"}, ("de", "30 Cent je kWh")),
+        ({"language1": "EN-us"}, ("en", "30 cents a kWh")),
+    ],
+)
+def test_the_tariff_is_told_in_a_language_of_the_drivers(languages: dict[str, str], shown: tuple[str, str]) -> None:
+    outcome = priced(world(accepted(**languages))).call("Authorize", {"idToken": CARD})
+    message = answer(outcome)["idTokenInfo"]["personalMessage"]
+    assert message == {"format": "UTF8", "language": shown[0], "content": shown[1]}
+    assert outcome.events[0].tariff == "1/t"  # type: ignore[attr-defined]
+
+
+@pytest.mark.requirement("I01.FR.02")
+@pytest.mark.parametrize(
+    ("supports", "told"),
+    [({}, True), ({"tariffText": False}, False), ({"tariffText": False, "displayMessage": True}, True)],
+)
+def test_the_tariff_is_told_only_to_stations_that_show_it(supports: dict[str, bool], told: bool) -> None:
+    outcome = priced(world(accepted()), supports=supports).call("Authorize", {"idToken": CARD})
+    assert ("personalMessage" in answer(outcome)["idTokenInfo"]) is told
+
+
+def test_a_refused_token_is_told_no_tariff_and_its_own_message_comes_first() -> None:
+    refused = priced(world(accepted(status="Blocked"))).call("Authorize", {"idToken": CARD})
+    assert answer(refused) == {"idTokenInfo": {"status": "Blocked"}}
+    own = Message(format="UTF8", content="Welcome back", language="en")
+    both = priced(world(accepted(personal_message=own))).call("Authorize", {"idToken": CARD})
+    content = answer(both)["idTokenInfo"]["personalMessage"]["content"]
+    assert content == "Welcome back\n30 cents a kWh"
+    link = Message(format="URI", content="https://example.com")
+    kept = priced(world(accepted(personal_message=link))).call("Authorize", {"idToken": CARD})
+    assert answer(kept)["idTokenInfo"]["personalMessage"]["content"] == "https://example.com"

@@ -131,6 +131,27 @@ async def test_without_an_operators_name_there_is_still_an_o(rig: Rig, named: by
     assert owner.value == ("Mine" if named else "CSMS")
 
 
+@pytest.mark.requirement("A00.FR.513")
+@pytest.mark.parametrize(
+    ("kind", "always", "domain"),
+    [
+        ("", False, ["CPO"]),
+        ("V2GCertificate", False, ["CPO"]),
+        (TYPE, False, []),
+        (TYPE, True, ["CPO"]),
+    ],
+)
+def test_what_vehicles_are_shown_is_an_seccs(rig: Rig, kind: str, always: bool, domain: list[str]) -> None:
+    """ISO 15118-2, annex F: DC=CPO, a P-256 key with digitalSignature and keyAgreement, no CA; still the station's."""
+    rig.worker.always_secc = always
+    leaf = signed(rig, key(), kind)[0]
+    assert [one.value for one in leaf.subject.get_attributes_for_oid(NameOID.DOMAIN_COMPONENT)] == domain
+    assert [one.value for one in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)] == [STATION]
+    usage = leaf.extensions.get_extension_for_class(x509.KeyUsage)
+    assert usage.critical and usage.value.digital_signature and usage.value.key_agreement
+    assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
 # Keys
 
 

@@ -28,6 +28,7 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.seal import Seal
 from services.device import api as stations_api
 from services.device import changes_api, security_api
+from services.device.passwords import Passwords
 from services.device.service import build
 from services.device.settings import Settings
 from tests.support.served import PARTITIONS, PASSWORD_KEY, Served, served
@@ -68,6 +69,8 @@ class Station:
             while True:
                 for record in await self.reader.fetch(1, 5):
                     out = parse_outbound(record)
+                    if out.kind == "reply":
+                        continue
                     frame = SEAL.open(out.frame, out.message_id.encode()) if out.sealed else out.frame
                     return out, msgspec.json.decode(frame)[3]
 
@@ -104,11 +107,12 @@ async def api(everywhere: bool, settings: Settings) -> AsyncIterator[Served]:
         desk = CommandDesk("device", store, registered, Pseudonyms(b"k"), SEAL)
         return [
             stations_api.router(store, PASSWORD_KEY),
-            changes_api.router(store, desk, PASSWORD_KEY, settings, at_once),
+            changes_api.router(store, desk, passwords, settings, at_once),
             security_api.router(store),
         ]
 
-    async with served(build(), routers) as made:
+    passwords = Passwords(PASSWORD_KEY, Pseudonyms(b"k"), SEAL, settings)
+    async with served(build(passwords.effects()), routers) as made:
         assert (await made.client.post("/stations", json={"id": "CS-1"})).status_code == 201
         yield made
 
@@ -168,6 +172,38 @@ async def test_a_rotation_answers_when_the_old_password_is_confirmed(api: Served
     assert (answer.status_code, answer.json()["state"], answer.json()["reason"]) == (200, "kept", "Rejected")
     old, _, after = await api.states(topics.STATIONS, "cs-1", 3)
     assert after == old
+
+
+@pytest.mark.requirement("A00.FR.805")
+async def test_the_password_of_the_factory_is_replaced_at_the_first_boot(api: Served, station: Station) -> None:
+    body = {"password": "from-the-factory", "factoryCredentials": True, "automatic": {"provisioning": True}}
+    assert (await api.client.patch("/stations/CS-1", json=body)).json()["factoryCredentials"] is True
+    boot = b'[2,"b1","BootNotification",{"reason":"PowerUp","chargingStation":{"model":"M","vendorName":"V"}}]'
+    frame = Frame(
+        "cs-1",
+        "CS-1",
+        SLOT,
+        station.epoch,
+        1,
+        "ocpp2.0.1",
+        system_clock(),
+        "call",
+        "b1",
+        "BootNotification",
+        "",
+        boot,
+        "",
+    )
+    await api.log.append([frame_record(frame, "device", PARTITIONS)])
+
+    out, payload = await station.hear()
+    password = payload["setVariableData"][0]["attributeValue"]
+    await station.answer(out, set_to("Accepted", payload))
+    await station.shown(lambda shown: not shown["factoryCredentials"])
+    assert credentials.verify(password, (await api.states(topics.STATIONS, "cs-1", 4))[3]["credential"], PASSWORD_KEY)
+    (change,) = (await api.client.get("/credential-changes")).json()["items"]
+    assert (change["state"], change["actor"]) == ("changed", "")
+    assert password not in api.everything()
 
 
 @pytest.mark.parametrize("everywhere", [False])

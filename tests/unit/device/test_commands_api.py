@@ -99,6 +99,7 @@ async def test_a_trigger_that_names_no_message_is_refused(api: Served) -> None:
     assert api.records(topics.requests("device")) == []
 
 
+VENDOR = {"vendorId": "V"}
 WANTED = {"component": {"name": "OCPPCommCtrlr"}, "variable": {"name": "HeartbeatInterval"}}
 
 
@@ -131,9 +132,9 @@ async def test_a_command_beyond_a_limit_is_sent_with_a_warning(
     assert (command["warnings"], command["stationId"], command["payload"]) == (warned, "CS-1", payload)
 
 
-async def answered(api: Served, frame: str) -> bytes:
-    """What the API says of a DataTransfer to CS-1 that the station answers with this, ID being the command's id."""
-    asking = asyncio.create_task(api.client.post("/stations/CS-1/commands/DataTransfer", json={"vendorId": "V"}))
+async def answered(api: Served, frame: str, action: str = "DataTransfer", payload: object = VENDOR) -> bytes:
+    """What the API says of a command to CS-1 that the station answers with this, ID being the command's id."""
+    asking = asyncio.create_task(api.client.post(f"/stations/CS-1/commands/{action}", json=payload))
     reader = api.log.reader()
     reader.assign({TopicPartition(topics.OUTBOUND, SLOT): 0})
     async with asyncio.timeout(5):
@@ -144,7 +145,7 @@ async def answered(api: Served, frame: str) -> bytes:
     raw = frame.replace("ID", id_).encode()
     read = parse(raw)
     kind: FrameKind = "malformed" if isinstance(read, Malformed) else "result" if raw.startswith(b"[3") else "error"
-    sent = Frame("cs-1", "CS-1", SLOT, 0, 1, "ocpp2.0.1", system_clock(), kind, id_, "DataTransfer", "", raw, "")
+    sent = Frame("cs-1", "CS-1", SLOT, 0, 1, "ocpp2.0.1", system_clock(), kind, id_, action, "", raw, "")
     await api.log.append([frame_record(sent, "device", PARTITIONS)])
     posted = await asking
     got = await api.client.get(f"/commands/{id_}")
@@ -177,3 +178,36 @@ async def test_an_answer_that_is_no_message_ends_the_command_and_says_why(api: S
     assert shown["status"] == "error"
     assert shown["error"] == {"code": "FormatViolation", "description": f"the answer is malformed: {reason}"}
     assert shown["response"] == frame.replace("ID", shown["commandId"])
+
+
+@pytest.mark.requirement("GEN.FR.05")
+async def test_results_that_come_later_are_shown_with_the_command(api: Served) -> None:
+    wanted = {"requestId": 5, "reportBase": "FullInventory"}
+    shown = json.loads(await answered(api, '[3,"ID",{"status":"Accepted"}]', "GetBaseReport", wanted))
+    results = shown["results"]
+    assert results.pop("changedAt") == shown["endedAt"]
+    assert results == {"action": "NotifyReport", "requestId": 5, "messages": 0, "status": None, "complete": False}
+
+    for n, number in enumerate((6, 5)):  # the first is of a request that nobody knows
+        report = {"requestId": number, "generatedAt": "2026-01-01T00:00:00Z", "seqNo": 0}
+        raw = json.dumps([2, f"r{n}", "NotifyReport", report]).encode()
+        frame = Frame(
+            "cs-1", "CS-1", SLOT, 0, 2 + n, "ocpp2.0.1", system_clock(), "call", f"r{n}", "NotifyReport", "", raw, ""
+        )
+        await api.log.append([frame_record(frame, "device", PARTITIONS)])
+    async with asyncio.timeout(5):
+        while not shown["results"].get("complete"):
+            await asyncio.sleep(0.01)
+            shown = (await api.client.get(f"/commands/{shown['commandId']}")).json()
+    assert shown["results"]["messages"] == 1
+    kept = [
+        json.loads(r.value) for r in api.records(topics.events("device")) if "ReportReceived" in r.headers["ce_type"]
+    ]
+    assert [(one.get("command_id"), one.get("unsolicited")) for one in kept] == [
+        (None, True),
+        (shown["commandId"], None),
+    ]
+
+
+async def test_a_command_that_has_no_later_results_shows_none(api: Served) -> None:
+    assert "results" not in json.loads(await answered(api, '[3,"ID",{"status":"Accepted"}]'))

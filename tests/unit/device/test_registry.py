@@ -54,6 +54,7 @@ def test_a_new_station_gets_the_spare_password_and_the_defaults() -> None:
         "nextSecurityProfile": None,
         "allowExpiredCertificate": False,
         "controller": "",
+        "factoryCredentials": False,
         "passwordSet": True,
         "passwordChanging": False,
         "passwordMade": True,

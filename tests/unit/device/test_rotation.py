@@ -9,6 +9,8 @@ import pytest
 from ocppcore import commands, topics
 from ocppcore.commands import ENDED, Ask, Ended
 from ocppcore.contracts.device import (
+    Automatic,
+    FactoryPasswordDue,
     PatchStation,
     PutStation,
     RemoveStation,
@@ -495,3 +497,69 @@ def test_a_password_that_never_arrived_limits_nobody(world: World) -> None:
 def boots(world: World) -> str:
     reply: Any = world.call("BootNotification", BOOT).reply
     return str(reply.status)
+
+
+def register(made: World, **fields: Any) -> None:
+    wanted: dict[str, Any] = {"factory_credentials": True, "automatic": Automatic(provisioning=True)} | fields
+    body = PutStation(identity="CS-1", fields=StationFields(credential=OLD, **wanted), spare="s")
+    made.ask(PutStation.NAME, body, key="cs-1")
+
+
+def due(made: World) -> list[int]:
+    """How long the passwords are that a boot asks for."""
+    return [
+        event.length for event in made.call("BootNotification", BOOT).events if isinstance(event, FactoryPasswordDue)
+    ]
+
+
+def factory(made: World) -> bool:
+    return bool(made.published(topics.STATIONS)[-1].get("factoryCredentials"))
+
+
+@pytest.mark.requirement("A00.FR.805")
+def test_factory_credentials_are_replaced_once_the_station_is_accepted(world: World) -> None:
+    register(world)
+    assert due(world) == [32]
+    asked(world, factory=True)
+    assert due(world) == [], "it is under way"
+    answer(world, "Accepted")
+    assert (admitted(world), factory(world)) == ((NEW, None), False)
+    assert due(world) == []
+    assert rotate(world, operation="o2", factory=True).status == 409, "asked for twice, replaced once"
+    replayed(world)
+
+
+@pytest.mark.requirement("A00.FR.805")
+def test_a_station_that_refuses_is_asked_again_at_its_next_boot(world: World) -> None:
+    register(world)
+    assert due(world) == [32]
+    asked(world, factory=True)
+    answer(world, "Rejected")
+    assert (admitted(world), factory(world)) == ((OLD, None), True)
+    assert due(world) == [32]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"automatic": Automatic(local_list=True)},
+        {"factory_credentials": False},
+        {"boot": "pending"},
+        {"security_profile": 3},
+        {"disabled": True},
+    ],
+)
+def test_nothing_is_replaced_where_it_may_not_be(world: World, fields: dict[str, Any]) -> None:
+    register(world, **fields)
+    assert due(world) == []
+
+
+def test_who_sets_another_password_says_that_it_is_not_the_factorys(world: World) -> None:
+    register(world)
+    assert factory(world)
+    world.ask(PatchStation.NAME, PatchStation(fields=StationFields(serial_number="S")), key="cs-1")
+    assert factory(world)
+    world.ask(PutStation.NAME, PutStation(identity="CS-1", fields=StationFields(), spare="s"), key="cs-1")
+    assert factory(world), "replaced without a password: what it connects with stays"
+    world.ask(PatchStation.NAME, PatchStation(fields=StationFields(credential="chosen")), key="cs-1")
+    assert not factory(world)

@@ -20,6 +20,7 @@ from ocppcore.seal import Seal
 from ocppcore.store import Store
 from services.transactions.api import router
 from services.transactions.service import build
+from services.transactions.tariffs_api import router as tariffs_router
 from tests.support.given import NOW
 from tests.support.served import PARTITIONS, Served, served
 from tests.support.transaction_frames import event
@@ -27,10 +28,11 @@ from tests.support.transaction_frames import event
 PSEUDONYMS = Pseudonyms(b"pseudonym key")
 SEAL = Seal(b"s" * 32, "outbound frames")
 TARIFF = {
-    "id": "day",
-    "version": 3,
-    "currency": "EUR",
-    "elements": [{"priceComponents": [{"type": "ENERGY", "price": "0.50", "vat": "20"}]}],
+    "tariffId": "day",
+    "tariff": {
+        "currency": "EUR",
+        "elements": [{"priceComponents": [{"type": "ENERGY", "price": "0.50", "vat": "20"}]}],
+    },
 }
 
 
@@ -43,7 +45,8 @@ async def api() -> AsyncIterator[Served]:
     """With three transactions that have been billed, of two stations and two tokens."""
 
     def routers(store: Store) -> Sequence[APIRouter]:
-        return [router(store, CommandDesk("transactions", store, _nobody, PSEUDONYMS, SEAL), PSEUDONYMS)]
+        desk = CommandDesk("transactions", store, _nobody, PSEUDONYMS, SEAL)
+        return [router(store, desk, PSEUDONYMS), tariffs_router(store, PSEUDONYMS)]
 
     async with served(build(PSEUDONYMS), routers) as made:
         for n, (station, token) in enumerate([("CS-1", "ABC"), ("CS-2", "ABC"), ("CS-2", "XYZ")]):
@@ -127,7 +130,7 @@ async def test_a_receipt_is_text_or_a_page(api: Served) -> None:
 
 
 async def test_records_are_rated_by_another_tariff_and_every_difference_is_explained(api: Served) -> None:
-    asked = await api.client.post("/charge-details:rerate", json={"tariff": TARIFF, "stationId": "CS-2"})
+    asked = await api.client.post("/charge-details:rerate", json=TARIFF | {"stationId": "CS-2"})
     assert asked.status_code == 200, asked.text
     found = {one["transactionId"]: one for one in asked.json()["items"]}
     assert asked.json()["rated"] == 2
@@ -135,12 +138,12 @@ async def test_records_are_rated_by_another_tariff_and_every_difference_is_expla
     (cause,) = found["T1"]["causes"]
     assert (cause["what"], cause["why"]) == ("ENERGY", "nothing became 2 kWh at 0.50 + 20 % VAT")
     assert {one["kind"] for one in await listed(api)} == {"charge"}, "nothing is changed by asking"
-    changed = await api.client.post(f"/charge-details/{found['T1']['id']}:rerate", json={"tariff": TARIFF})
+    changed = await api.client.post(f"/charge-details/{found['T1']['id']}:rerate", json=TARIFF)
     assert changed.status_code == 200, changed.text
     assert len(changed.json()["made"]) == 2
-    again = await api.client.post(f"/charge-details/{found['T1']['id']}:rerate", json={"tariff": TARIFF})
+    again = await api.client.post(f"/charge-details/{found['T1']['id']}:rerate", json=TARIFF)
     assert again.status_code == 409
-    rest = await api.client.post("/charge-details:rerate", json={"tariff": TARIFF, "stationId": "CS-2"})
+    rest = await api.client.post("/charge-details:rerate", json=TARIFF | {"stationId": "CS-2"})
     assert [one["transactionId"] for one in rest.json()["items"]] == ["T2"]
     records = [one for one in await listed(api, "?stationId=cs-2") if one["transactionId"] == "T1"]
     assert sum(Decimal(one["energyWh"]) for one in records) == 2000
@@ -148,10 +151,28 @@ async def test_records_are_rated_by_another_tariff_and_every_difference_is_expla
 
 
 @pytest.mark.parametrize(
-    ("change", "field"),
-    [({"currency": "ABC"}, "currency"), ({"elements": 1}, "elements"), ({"version": "x"}, "version")],
+    ("change", "status", "detail"),
+    [
+        ({"tariff": {"currency": "ABC", "elements": []}}, 422, "currency"),
+        ({"tariff": {"currency": "EUR", "elements": []}}, 422, "elements"),
+        ({"tariff": 1}, 422, "tariff"),
+        ({"tariff": None}, 404, "No such tariff"),
+    ],
 )
-async def test_no_tariff_no_rating(api: Served, change: dict[str, Any], field: str) -> None:
-    answer = await api.client.post("/charge-details:rerate", json={"tariff": TARIFF | change})
-    assert answer.status_code == 422
-    assert field in answer.json()["detail"]
+async def test_no_tariff_no_rating(api: Served, change: dict[str, Any], status: int, detail: str) -> None:
+    answer = await api.client.post("/charge-details:rerate", json=TARIFF | change)
+    assert answer.status_code == status, answer.text
+    assert detail in answer.text
+
+
+async def test_a_tariff_that_was_put_is_found_by_its_version(api: Served) -> None:
+    for price in ("0.10", "0.20"):
+        body = {"currency": "EUR", "elements": [{"priceComponents": [{"type": "ENERGY", "price": price}]}]}
+        put = await api.client.put("/tariffs/Night", json=body)
+        assert put.status_code in (200, 201), put.text
+    for wanted, total in ((None, "0.20"), (1, "0.10"), (2, "0.20")):
+        asked = {"tariffId": "night", "version": wanted, "stationId": "CS-1"}
+        (one,) = (await api.client.post("/charge-details:rerate", json=asked)).json()["items"]
+        assert one["newExclVat"] == total
+    unknown = await api.client.post("/charge-details:rerate", json={"tariffId": "night", "version": 9})
+    assert unknown.status_code == 404

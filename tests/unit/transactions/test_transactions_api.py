@@ -16,10 +16,12 @@ from ocppcore.http.commands import CommandDesk, Registered
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.seal import Seal
 from ocppcore.store import Store
+from ocppcore.tariff import Assignments, TariffState
 from services.transactions.api import router
 from services.transactions.service import build
 from tests.support.given import NOW
-from tests.support.served import PARTITIONS, Served, served
+from tests.support.served import PARTITIONS, Served, put_state, served
+from tests.support.tariffs import tariff
 from tests.support.transaction_frames import event
 
 PSEUDONYMS = Pseudonyms(b"pseudonym key")
@@ -107,3 +109,25 @@ async def test_an_id_that_nobody_reported_is_a_problem_with_a_slash_or_without(a
         assert (missing.status_code, missing.json()["title"]) == (404, "Unknown transaction")
     schema = (await api.client.get("/openapi.json")).json()
     assert "/transactions/{stationId}/{transactionId}" in schema["paths"]
+
+
+@pytest.mark.requirement("I03.FR.02")
+async def test_a_transaction_shows_its_cost_with_a_line_for_each_price(api: Served) -> None:
+    made = tariff({"ENERGY": ("0.30", 1, "19"), "FLAT": "1.00"})
+    state = TariffState(id="t", versions=(made,), assignments=Assignments(default=True))
+    await send(api, 1, event("Ended", 1, transaction="before", wh=10.0))
+    await put_state(api.log, topics.TARIFFS, "t", state)
+    await send(api, 2, event("Started", 0, wh=1000.0, context="Transaction.Begin"))
+    await send(api, 3, event("Ended", 1, wh=2500.0, context="Transaction.End", at="2026-01-01T10:30:00Z"))
+    energy = {
+        "tariff": "1/t", "element": 0, "dimension": "ENERGY", "volume": "1.5", "billed": "1.5", "unit": "kWh",
+        "price": "0.30", "vat": "19", "stepSize": 1, "exclVat": "0.450000", "inclVat": "0.535500",
+    }  # fmt: skip
+    cost = (await api.client.get("/transactions/CS-1/T1")).json()["cost"]
+    assert {name: cost[name] for name in ("currency", "exclVat", "inclVat", "limit")} == {
+        "currency": "EUR", "exclVat": "1.45", "inclVat": "1.54", "limit": None,
+    }  # fmt: skip
+    assert [line["dimension"] for line in cost["lines"]] == ["FLAT", "ENERGY"]
+    assert cost["lines"][1] == energy
+    first, last = (await api.client.get("/transactions")).json()["items"]
+    assert (first["cost"]["inclVat"], first["cost"]["lines"], last["cost"]) == ("1.54", None, None)

@@ -114,6 +114,9 @@ SELECT c.key, c.value, c.partition, c.position
 FROM unnest($1::text[]) AS wanted(key) JOIN {copy} c USING (key)
 WHERE c.value IS NOT NULL
 
+-- name: copy_all
+SELECT key, value, partition, position FROM {copy} WHERE value IS NOT NULL
+
 -- name: copy_reset
 WITH emptied AS (DELETE FROM {copy})
 DELETE FROM {schema}.copies WHERE topic = $1

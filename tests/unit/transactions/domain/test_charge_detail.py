@@ -9,10 +9,10 @@ import pytest
 
 from ocppcore import commands, topics
 from ocppcore.contracts.charge_details import ChargeDetail, ChargeDetailMade, MakeChargeDetail, ReRate
-from ocppcore.contracts.transactions import TransactionEvent
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Outcome
-from ocppcore.tariff import Tariff, TariffState
+from ocppcore.tariff import Assignments, Tariff, TariffState
+from ocppcore.v201 import TransactionEventResponse
 from services.transactions.domain.charge_detail import CHARGE_DETAILS, WAIT, WAIT_MS, detail_id
 from services.transactions.service import parts
 from tests.support.given import NOW, World
@@ -25,40 +25,22 @@ END = "2023-11-14T23:13:20Z"
 PLAIN = tariff({"ENERGY": ("0.30", 1, "19"), "FLAT": "1.00"}, id="plain")
 
 
-def world(rated: Tariff | None = None) -> World:
-    made = World("transactions", [*parts(Pseudonyms(b"k")), commands.part(commands.commands("transactions"))])
-    made.connect()
-    if rated is not None:
-        made.given_copy(topics.TARIFFS, rated.id, TariffState(id=rated.id, versions=(rated,)))
-    return made
-
-
 class Billing:
-    """A world in which what the service asks of itself is done at once; `tariff`: what events name."""
+    """A world with this tariff for everybody, in which what the service asks of itself is done at once."""
 
     def __init__(self, rated: Tariff | None = None) -> None:
-        self.world, self.rated = world(rated), rated
+        self.world = World("transactions", [*parts(Pseudonyms(b"k")), commands.part(commands.commands("transactions"))])
+        self.world.connect()
+        if rated is not None:
+            state = TariffState(id=rated.id, versions=(rated,), assignments=Assignments(default=True))
+            self.world.given_copy(topics.TARIFFS, rated.id, state)
         self._done = 0
 
-    def send(self, kind: str, seq: int, at: str, wh: float | None = None, **more: Any) -> None:
+    def send(self, kind: str, seq: int, at: str, wh: float | None = None, **more: Any) -> Outcome:
         more.setdefault("info", {"chargingState": "Charging"})
-        handler = self.world.service.actions["TransactionEvent"]
-        outcome = self._decide(event(kind, seq, at=at, wh=wh, **more))
-        stamp = f"-:{self.rated.ref}" if self.rated else ""
-        events = [
-            msgspec.structs.replace(one, tariff=stamp) if isinstance(one, TransactionEvent) else one
-            for one in outcome.events
-        ]
-        assert handler is not None
-        self.world.given(*events)
+        outcome = self.world.call("TransactionEvent", event(kind, seq, at=at, wh=wh, **more))
         self.serve()
-
-    def _decide(self, payload: dict[str, Any]) -> Outcome:
-        handler = self.world.service.actions["TransactionEvent"]
-        raw = msgspec.json.encode(payload)
-        body = handler.body(raw)
-        view = self.world._view(handler.needs(body, "cs-1"), handler.lookups(body, "cs-1"))
-        return handler.handle(body, view, self.world.context(payload=raw))
+        return outcome
 
     def serve(self) -> None:
         while self._done < len(self.world.records):
@@ -66,8 +48,6 @@ class Billing:
             self._done += 1
             if record.headers["ce_type"] == MakeChargeDetail.NAME:
                 body = msgspec.json.decode(record.value, type=MakeChargeDetail)
-                if self.rated is not None:
-                    body = msgspec.structs.replace(body, tariffs=(self.rated.id,))
                 self.world.ask(MakeChargeDetail.NAME, body, key=record.key, actor="")
 
     @property
@@ -75,17 +55,21 @@ class Billing:
         return [one.detail for one in self.world.events if isinstance(one, ChargeDetailMade)]
 
 
-def whole(billing: Billing) -> None:
+def whole(billing: Billing) -> Any:
+    """A transaction from its start to its end; the cost that the last answer told."""
     billing.send("Started", 0, START, 1000, context="Transaction.Begin", evse={"id": 1, "connectorId": 2}, token="ABC")
     billing.send("Updated", 1, MIDDLE, 6000)
-    billing.send("Ended", 2, END, 11000, context="Transaction.End", info={"stoppedReason": "Local"})
+    ended = billing.send("Ended", 2, END, 11000, context="Transaction.End", info={"stoppedReason": "Local"})
+    assert isinstance(ended.reply, TransactionEventResponse)
+    return ended.reply.totalCost
 
 
 def test_a_whole_transaction_is_billed_once_with_every_component() -> None:
     billing = Billing(PLAIN)
-    whole(billing)
+    cost = whole(billing)
     (made,) = billing.details
     assert (made.kind, made.why, made.version, made.grade) == ("charge", "made", 1, "complete")
+    assert made.incl_vat == cost, "what the driver was told"
     assert (made.energy_wh, made.charging_ms, made.parking_ms) == (Decimal(10_000), 3600_000, 0)
     assert (made.started_at, made.ended_at, made.evse_id, made.connector_id) == (NOW, NOW + 3600_000, 1, 2)
     assert (made.currency, made.excl_vat, made.incl_vat) == ("EUR", Decimal("4.00"), Decimal("4.57"))

@@ -13,7 +13,7 @@ from ocppcore.contracts.charge_details import ChargeDetail
 from ocppcore.contracts.device import ConnectorSpec, EvseSpec, StationState
 from services.transactions import receipt
 from services.transactions.domain.charge_detail import credit_of
-from services.transactions.domain.export import Party, csv_header, csv_row, json_line, ocpi_line
+from services.transactions.export import Party, csv_header, csv_row, json_line, ocpi_line
 from tests.support.charge_details import detail
 from tests.support.tariffs import course, tariff
 
