@@ -28,7 +28,7 @@ class ChargePeriod(msgspec.Struct, frozen=True, array_like=True):
     current: Decimal | None = None
 
 
-class ChargeLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ChargeLine(msgspec.Struct, frozen=True, kw_only=True):
     """What one price component brought. `tariff`: `version/id`; `element`: its place in that tariff.
 
     `volume` as measured and `billed` after the step, in `unit`; `price` per kWh, hour or transaction without VAT,
@@ -48,8 +48,10 @@ class ChargeLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     incl_vat: Decimal
 
 
-class ChargeDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One record. `id` follows from station, transaction and `version`, which counts the transaction's records.
+class ChargeDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One record, written with all its members: its bytes are to be equal wherever it is made.
+
+    `id` follows from station, transaction and `version`, which counts the transaction's records.
 
     A `credit` takes back the record `credits`: its energy and totals, negative, without periods and lines. `currency`
     "": no tariff applied, nothing is charged. `limit`: `min` or `max`, where a limit of the tariff set the total to
