@@ -30,12 +30,12 @@ def billed(seed: int, *, faults: bool) -> dict[str, bytes]:
     async def found(world: World) -> dict[str, bytes]:
         return charge_details(world)
 
-    return _run(seed, found, faults=faults)
+    return _run(seed, found, faults=faults, one_tariff=True)
 
 
-def _run(seed: int, judge: Callable[[World], Awaitable[T]], *, faults: bool) -> T:
+def _run(seed: int, judge: Callable[[World], Awaitable[T]], *, faults: bool, one_tariff: bool = False) -> T:
     async def whole() -> T:
-        world = World(seed, faults=faults)
+        world = World(seed, faults=faults, one_tariff=one_tariff)
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: _note(world, context))
         await world.run()

@@ -39,7 +39,7 @@ def test_what_is_billed_is_the_same_whatever_happens() -> None:
     for seed in range(1, BILLED + 1):
         calm = billed(seed, faults=False)
         assert billed(seed, faults=True) == calm, f"seed {seed}"
-        counted += len(calm)
+        counted += sum(b'"currency":"EUR"' in made for made in calm.values())
     assert counted > BILLED, "that was no load"
 
 
