@@ -49,7 +49,8 @@ class TokenState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     `status` other than Accepted is the answer, whatever the other fields say. `cache_expiry` says how long stations may
     keep the answer, `valid_to` when the token ends. `stations` (normalised ids), `evses`
     (EVSE ids at these stations) and `connector_types` limit where it may charge; None: no limit. `sealed`: the
-    idToken as it was spelled, encrypted under the driver's own key (base64).
+    idToken as it was spelled, encrypted under the driver's own key (base64). `tags`: the operator's own labels,
+    normalised; they decide nothing here.
     """
 
     type: str
@@ -67,6 +68,7 @@ class TokenState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     valid_from: int | None = None
     valid_to: int | None = None
     sealed: str = ""
+    tags: tuple[str, ...] = ()
 
 
 class Where(NamedTuple):

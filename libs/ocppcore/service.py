@@ -104,6 +104,10 @@ class View(Protocol):
         """The log position of the copy's row (-1: there is none), to be written into the event that relied on it."""
         ...
 
+    def cell_number(self) -> int:
+        """The cell that decides, or whose event is folded: for rows that each cell has of its own."""
+        ...
+
     def whole(self, topic: str, build: "Build[T]") -> T:
         """What `build`, a pure module-level function, makes of all rows (key -> value) of a copy that was looked up
         WHOLE; made once for each state of the copy."""

@@ -25,6 +25,10 @@ class KnownTokens:
         """Entries of the Local Authorization List."""
         return len(self._list)
 
+    def entries(self) -> dict[str, Json]:
+        """The Local Authorization List: type/idToken, folded -> IdTokenInfo."""
+        return dict(self._list)
+
     def learn(self, token: IdToken, info: Json) -> None:
         """The CSMS said this of an idToken (C10.FR.04)."""
         self._cache.pop(token.key, None)
@@ -50,8 +54,9 @@ class KnownTokens:
         expires = info.get("cacheExpiryDateTime")
         return None if expires is not None and milliseconds(expires) <= now_ms else info
 
-    def update_list(self, request: Json) -> str:
-        """Carries out a SendLocalListRequest; returns the status (D01)."""
+    def update_list(self, request: Json, entries_max: int | None = None) -> str:
+        """Carries out a SendLocalListRequest, all of it or nothing; returns the status (D01). `entries_max`: how many
+        the list may have (LocalAuthListEntries)."""
         entries: list[Json] = request.get("localAuthorizationList", [])
         version = request["versionNumber"]
         if version <= 0:
@@ -60,15 +65,19 @@ class KnownTokens:
         if full and any("idTokenInfo" not in entry for entry in entries):
             return "Failed"
         if not full and version <= self.version:
-            return "VersionMismatch"
-        if full:
-            self._list = {}
-        for entry in entries:
+            return "VersionMismatch"  # D01.FR.19
+        keys = [_key(entry["idToken"]) for entry in entries]
+        if len(set(keys)) < len(keys):
+            return "Failed"  # D01.FR.06
+        updated = {} if full else dict(self._list)
+        for key, entry in zip(keys, entries, strict=True):
             if "idTokenInfo" in entry:
-                self._list[_key(entry["idToken"])] = entry["idTokenInfo"]
+                updated[key] = entry["idTokenInfo"]
             else:
-                self._list.pop(_key(entry["idToken"]), None)
-        self.version = version
+                updated.pop(key, None)
+        if entries_max is not None and len(updated) > entries_max:
+            return "Failed"
+        self._list, self.version = updated, version
         return "Accepted"
 
 

@@ -14,7 +14,7 @@ from ocppcore.envelope import Request
 from ocppcore.host import Environment, Hosted, host
 from ocppcore.log import LogUnavailable
 from ocppcore.seal import Seal
-from ocppcore.store import StoreUnavailable
+from ocppcore.store import Store, StoreUnavailable
 from services.auth import service
 from services.auth.api import router
 from services.auth.authority.local import PURPOSE
@@ -22,6 +22,10 @@ from services.auth.authority.selected import Means, select
 from services.auth.certificates_api import router as certificates_router
 from services.auth.domain.authority import LOCAL
 from services.auth.drivers import Drivers
+from services.auth.local_list_watch import Watcher
+from services.auth.local_list_worker import Bounds, Builder
+from services.auth.local_list_worker import desk as command_desk
+from services.auth.local_lists_api import router as local_lists_router
 from services.auth.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -33,33 +37,61 @@ LOOK_AGAIN_S: Final = 0.1
 
 def build(env: Environment, settings: Settings) -> Hosted:
     """The service in this process. Raises OperatorError where its authority cannot be used as it is set."""
-    means = Means(env.store("auth"), Seal(env.keys.password, PURPOSE), env.clock)
+    store = env.store("auth")
+    means = Means(store, Seal(env.keys.password, PURPOSE), env.clock)
     selected = select(settings, means)
-    made = service.build(env.pseudonyms, settings.master_pass_group, selected.certificates)
     drivers = Drivers(env.keys.pseudonym)
+    builder = Builder(
+        store,
+        command_desk(store, env.pseudonyms, env.outbound_seal).ask,
+        drivers,
+        env.clock,
+        settings.master_pass_group,
+        Bounds(settings.local_list_items, settings.local_list_bytes, settings.local_list_entries),
+    )
+    made = service.build(env.pseudonyms, settings.master_pass_group, selected.certificates, builder.effects)
     hosted = host(
         env,
         made,
         lambda _, store, desk: [
             router(store, env.pseudonyms, drivers, env.keys.password),
             certificates_router(store, desk, selected.local, env.clock),
+            local_lists_router(store, desk, env.pseudonyms, drivers),
         ],
     )
-    return hosted if selected.local is None else _with_local_authority(env, hosted)
+    return _with_tasks(env, hosted, settings, store, local_authority=selected.local is not None)
 
 
-def _with_local_authority(env: Environment, hosted: Hosted) -> Hosted:
-    """The same, and at its start the local authority is made if it is not there."""
+def _with_tasks(env: Environment, hosted: Hosted, settings: Settings, store: Store, *, local_authority: bool) -> Hosted:
+    """The same, with what goes on beside the engine: local lists are looked after, and at its start the local
+    authority is made if it is to sign and is not there."""
     engine = hosted.engine
     assert engine is not None, "auth has an engine"
 
     async def serve() -> None:
         await hosted.run()
 
+    async def watch() -> None:
+        while not engine.ready:  # noqa: ASYNC110  nothing tells; the process ends where it never is
+            await asyncio.sleep(LOOK_AGAIN_S)
+        while True:
+            try:
+                await watcher.run()
+            except LogUnavailable as error:
+                log.warning("stations cannot be followed now", error=str(error))
+            await asyncio.sleep(AGAIN_AFTER_S)
+
+    watcher = Watcher(
+        store, env.log, env.clock, env.settings.partition_count, lambda: engine.cells,
+        settings.local_list_look_s, settings.local_list_stations,
+    )  # fmt: skip
+
     async def run() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(serve())
-            group.create_task(_ensure(engine, env))
+            group.create_task(watch())
+            if local_authority:
+                group.create_task(_ensure(engine, env))
 
     return dataclasses.replace(hosted, run=run)
 

@@ -31,7 +31,10 @@ StationId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9*\-_=+|@. ]{1,
 EvseId = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]{1,512}$")]
 
+Tag = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
+
 STATIONS_MAX = 1000
+TAGS_MAX = 20
 EVSES_MAX = 500
 
 
@@ -77,6 +80,9 @@ class TokenBody(_Body):
     )
     validFrom: DateTime | None = Field(default=None, description="Before it NotAtThisTime")
     validTo: DateTime | None = Field(default=None, description="From then on Expired")
+    tags: Annotated[list[Tag], Field(max_length=TAGS_MAX)] = Field(
+        default=[], description="Labels of your own, by which local lists select tokens; compared in any case"
+    )
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -109,6 +115,7 @@ class TokenBody(_Body):
             valid_from=_ms(self.validFrom),
             valid_to=_ms(self.validTo),
             sealed=sealed,
+            tags=tuple(sorted({normalise(one) for one in self.tags})),
         )
 
 
@@ -179,6 +186,7 @@ class TokenShown(BaseModel):
     connectorTypes: list[str] | None
     validFrom: str | None
     validTo: str | None
+    tags: list[str] = []
 
 
 class ApiKeyShown(BaseModel):

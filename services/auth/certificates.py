@@ -26,10 +26,11 @@ from ocppcore.service import (
     TimerHandler,
     View,
 )
-from services.auth.domain import authority, certificate
+from services.auth.domain import authority, certificate, local_list_sync
 from services.auth.domain import certificate_renewal as renewal
 from services.auth.domain import certificate_signing as signing
 from services.auth.domain.certificate_signing import Rules, SigningDesk
+from services.auth.domain.local_list_state import list_needs
 
 Evolve = Callable[[Any, View], Iterable[Put | Drop | Timer]]
 
@@ -77,6 +78,8 @@ def _requests(desk: SigningDesk) -> tuple[RequestHandler[Any], ...]:
     def ended(body: Ended, view: View, context: Context) -> Outcome:
         if body.reference.startswith(signing.REFERENCE):
             return desk.answered(body, view, context)
+        if body.reference.startswith(local_list_sync.REFERENCE):
+            return local_list_sync.ended(body, view, context)
         return renewal.triggered(body, view, context) if body.reference.startswith(renewal.REFERENCE) else NOTHING
 
     return (
@@ -87,7 +90,7 @@ def _requests(desk: SigningDesk) -> tuple[RequestHandler[Any], ...]:
             lambda body, station: desk.send_needs(station, body.request_id),
             signing.result_lookups,
         ),
-        RequestHandler(ENDED, Ended, ended, lambda _, station: signing.station_needs(station)),
+        RequestHandler(ENDED, Ended, ended, _ended_needs),
         RequestHandler(contract.RenewCertificate.NAME, contract.RenewCertificate, renewal.ask, renewal.ask_needs),
         RequestHandler(
             contract.RevokeCertificate.NAME, contract.RevokeCertificate, certificate.revoke, certificate.revoke_needs
@@ -100,6 +103,12 @@ def _requests(desk: SigningDesk) -> tuple[RequestHandler[Any], ...]:
         ),
         RequestHandler(contract.TrustAuthority.NAME, contract.TrustAuthority, authority.trust, authority.trust_needs),
     )
+
+
+def _ended_needs(body: Ended, station: str) -> Sequence[Need]:
+    if body.reference.startswith(local_list_sync.REFERENCE):
+        return list_needs(station)
+    return signing.station_needs(station)
 
 
 def _again_needs(desk: SigningDesk, subject: str) -> Sequence[Need]:

@@ -34,7 +34,7 @@ TOKENS = Table(
         "changed_at": "bigint",
     },
     key=("token",),
-    indexes=(("type",), ("status",), ("group_id",)),
+    indexes=(("type", "token"), ("status", "token"), ("group_id", "token")),
 )
 """`token`: the pseudonym; `group_id`: normalised, "" without; `sealed`: the value, readable while the driver's key is
 there; `entry`: the token as the API shows it."""

@@ -1,23 +1,35 @@
 """The auth service as data for the engine."""
 
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Any
+
 from ocppcore import standard, topics
 from ocppcore.contracts import auth as contract
 from ocppcore.pseudonym import Pseudonyms
-from ocppcore.service import Fold, Part, RequestHandler, Service
+from ocppcore.service import Fold, Part, RequestHandler, Service, View
+from ocppcore.store import Delete, Upsert
 from services.auth import certificates as certificates_part
+from services.auth import local_lists as local_lists_part
 from services.auth import projections
 from services.auth.actions import routes
 from services.auth.actions.authorize import Authorize
 from services.auth.actions.sign_certificate import SignCertificate
 from services.auth.certificates import Certificates
-from services.auth.domain import api_key, token
+from services.auth.domain import api_key, local_list, token
 from services.auth.domain.certificate_signing import SigningDesk
+
+Project = Callable[[Any, View], Iterable[Upsert | Delete]]
 
 
 def parts(
-    pseudonyms: Pseudonyms, master_pass_group: str = "", certificates: Certificates | None = None
+    pseudonyms: Pseudonyms,
+    master_pass_group: str = "",
+    certificates: Certificates | None = None,
+    local_lists: local_lists_part.Effects | None = None,
 ) -> tuple[Part, ...]:
-    """Tokens with what stations ask, API keys, certificates (None: no authority is there)."""
+    """Tokens with what stations ask, API keys, certificates (None: no authority is there), local lists (None: nobody
+    builds their messages here)."""
     certificates = certificates or Certificates()
     signing = SignCertificate(SigningDesk(certificates.rules))
     tokens = Part(
@@ -33,21 +45,27 @@ def parts(
         folds=(
             Fold(
                 contract.TokenRegistered,
+                local_list.token_needs,
                 evolve=token.evolve,
-                project=projections.project_token,
+                project=_with_labels(projections.project_token),
                 derive=projections.derive_token,
+                project_first=True,
             ),
             Fold(
                 contract.TokenChanged,
+                local_list.token_needs,
                 evolve=token.evolve,
-                project=projections.project_token,
+                project=_with_labels(projections.project_token),
                 derive=projections.derive_token,
+                project_first=True,
             ),
             Fold(
                 contract.TokenRemoved,
+                local_list.token_needs,
                 evolve=token.evolve_removed,
-                project=projections.project_removed,
+                project=_with_labels(projections.project_removed),
                 derive=projections.derive_token_removed,
+                project_first=True,
             ),
             Fold(contract.AuthorizationDecided),
             Fold(contract.ContractCertificateRefused),
@@ -90,9 +108,19 @@ def parts(
         aggregates=(api_key.ApiKey,),
         tables=(projections.API_KEYS,),
     )
-    return tokens, api_keys, certificates_part.part(certificates)
+    return tokens, api_keys, certificates_part.part(certificates), local_lists_part.part(local_lists)
 
 
-def build(pseudonyms: Pseudonyms, master_pass_group: str = "", certificates: Certificates | None = None) -> Service:
+def _with_labels(project: Project) -> Project:
+    """What local lists select tokens by is written with each of them."""
+    return lambda event, view: chain(project(event, view), local_list.project_token(event, view))
+
+
+def build(
+    pseudonyms: Pseudonyms,
+    master_pass_group: str = "",
+    certificates: Certificates | None = None,
+    local_lists: local_lists_part.Effects | None = None,
+) -> Service:
     """The whole service."""
-    return standard.build("auth", parts(pseudonyms, master_pass_group, certificates))
+    return standard.build("auth", parts(pseudonyms, master_pass_group, certificates, local_lists))

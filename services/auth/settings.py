@@ -76,6 +76,19 @@ class Settings(BaseServiceSettings):
     certificate_send_within_s: int = Field(
         24 * 3600, ge=1, le=30 * 24 * 3600, description="How long it waits for a station that is away"
     )
+    local_list_items: int = Field(
+        100, ge=1, le=1000, description="Entries of one SendLocalList to a station that is not registered with less"
+    )
+    local_list_bytes: int = Field(32_000, ge=1000, le=500_000, description="The same in bytes")
+    local_list_entries: int = Field(
+        10_000, ge=1, le=100_000, description="Of a local list, for a station that is not registered with less"
+    )
+    local_list_look_s: float = Field(
+        5.0, ge=0.05, le=3600, description="Between two looks at whether local lists have changed"
+    )
+    local_list_stations: int = Field(
+        100, ge=1, le=10_000, description="Stations that one look has brought up to date; the rest waits for the next"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -41,6 +41,8 @@ SerialNumber = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{1,25}$")
 Id = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9]{0,49}$")]
 Count = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
+GROUPS_MAX = 20
 
 
 def _zone(name: str) -> str:
@@ -83,8 +85,11 @@ class Evse(_Body):
 
 
 class Limit(_Body):
+    """In one message; `entries`: what the station keeps in all, of SendLocalList."""
+
     items: Count | None = None
     bytes: Count | None = None
+    entries: Count | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Automatic(_Body):
@@ -124,6 +129,10 @@ class StationBody(_Body):
         default=None,
         description="The Local Controller whose certificate or password this station's connection carries",
     )
+    site: Label | None = Field(default=None, description="Where it stands; compared in any case")
+    groups: Annotated[list[Label], Field(max_length=GROUPS_MAX)] | None = Field(
+        default=[], description="Labels by which rules name stations; compared in any case"
+    )
 
     factoryCredentials: StrictBool | None = Field(
         default=False,
@@ -155,6 +164,8 @@ class StationBody(_Body):
             allow_expired_certificate=self.allowExpiredCertificate if "allowExpiredCertificate" in said else UNSET,
             controller=(normalise(self.controller) if self.controller else None) if "controller" in said else UNSET,
             factory_credentials=self.factoryCredentials if "factoryCredentials" in said else UNSET,
+            site=(normalise(self.site) if self.site else None) if "site" in said else UNSET,
+            groups=tuple(sorted({normalise(one) for one in self.groups or ()})) if "groups" in said else UNSET,
         )
 
     def warnings(self) -> list[str]:
@@ -216,6 +227,8 @@ class StationEntry(BaseModel):
     allowExpiredCertificate: bool
     controller: str
     factoryCredentials: bool = False
+    site: str
+    groups: list[str]
 
 
 class StationWritten(StationEntry):
@@ -290,7 +303,10 @@ def _evses(evses: list[Evse] | None) -> tuple[contract.EvseSpec, ...] | None:
 def _limits(limits: dict[str, Limit] | None) -> dict[str, contract.Limit] | None:
     if limits is None:
         return None
-    return {name: contract.Limit(items=limit.items, bytes=limit.bytes) for name, limit in limits.items()}
+    return {
+        name: contract.Limit(items=limit.items, bytes=limit.bytes, entries=limit.entries)
+        for name, limit in limits.items()
+    }
 
 
 def _automatic(automatic: Automatic | None) -> contract.Automatic | None:

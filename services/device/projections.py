@@ -16,6 +16,7 @@ from ocppcore.contracts.device import (
     StationState,
 )
 from ocppcore.contracts.inquiries import StationEvidence
+from ocppcore.contracts.local_lists import StationBoot
 from ocppcore.envelope import Request, request_record, state_record
 from ocppcore.log import NewRecord
 from ocppcore.service import Follow, View
@@ -154,8 +155,12 @@ def derive_removed(event: StationRemoved, follow: Follow) -> Iterable[NewRecord]
     yield _record(event, gone, follow)
 
 
-def derive_boot(event: StationBooted, follow: Follow) -> Iterable[NewRecord]:
-    """A boot makes transactions doubtful that are open there; one that was asked for (Triggered) is none."""
+def derive_booted(event: StationBooted, follow: Follow) -> Iterable[NewRecord]:
+    """Auth looks after the station's Local Authorization List; a boot that was not just asked for (Triggered) makes
+    transactions doubtful that are open there."""
+    if event.local_list:
+        told = Request(follow.id, StationBoot.NAME, event.subject(), b"{}", event.at, "/device", "", "", "")
+        yield request_record(told, "auth", follow.partitions)
     if event.status == "Accepted" and event.reason != "Triggered":
         yield _evidence(event, StationEvidence(what="boot", at=event.at), follow)
 

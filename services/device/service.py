@@ -119,7 +119,7 @@ PARTS: Final = (
                 _of_event,
                 station.evolve_booted,
                 projections.project_station,
-                projections.derive_boot,
+                projections.derive_booted,
             ),
             Fold(contract.StationConnected, _of_event, station.evolve_connected, projections.project_station),
             Fold(contract.StationDisconnected, _of_event, station.evolve_disconnected, projections.project_station),

@@ -113,6 +113,7 @@ class Gateway:
             clock,
             self.hub.revoked,
             lambda: (session.grant.fingerprint for session in self.hub.sessions.values()),
+            counts=self.stats.ocsp,
         )
         self._door = Door(
             log_,

@@ -27,6 +27,7 @@ class Stats:
         "handshakes",
         "latency_count",
         "latency_sum_ms",
+        "ocsp",
         "outbound_dropped",
         "receipts",
         "records",
@@ -51,6 +52,7 @@ class Stats:
         self.refused: Counter[str] = Counter()
         self.receipts: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
+        self.ocsp: Counter[str] = Counter()
         self.gauges: dict[str, Callable[[], float]] = {}
 
     def latency(self, ms: int) -> None:
@@ -105,6 +107,7 @@ class StatsCollector(Collector):
             ("refused", "Frames that the gateway refused, by RPC error code", "code", stats.refused),
             ("receipts", "Receipts of commands", "what", stats.receipts),
             ("closed", "Connections ended, by close code", "code", stats.closed),
+            ("ocsp", "Questions to OCSP responders, by what came of them", "answer", stats.ocsp),
         ):
             family = CounterMetricFamily(f"csms_gateway_{name}", text, labels=[label])
             for value_of_label, count in counts.items():

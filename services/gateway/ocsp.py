@@ -8,7 +8,7 @@ revoked stays so until a responder says that it is good.
 
 import asyncio
 import contextlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -55,7 +55,9 @@ class _Known:
 
 
 class Ocsp:
-    """`revoked` hears the fingerprint of a certificate that was good when it came; `connected`: those in use now."""
+    """`revoked` hears the fingerprint of a certificate that was good when it came; `connected`: those in use now.
+
+    `counts`: answers by status, and `none`."""
 
     def __init__(
         self,
@@ -64,12 +66,14 @@ class Ocsp:
         revoked: Callable[[str], None],
         connected: Callable[[], Iterable[str]],
         fetch: Fetch | None = None,
+        counts: Counter[str] | None = None,
     ) -> None:
         self._rules = rules
         self._clock = clock
         self._revoked = revoked
         self._connected = connected
         self._fetch = fetch
+        self._counts: Counter[str] = Counter() if counts is None else counts
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._asked: dict[str, asyncio.Future[None]] = {}
         self._queue: asyncio.Queue[tuple[str, Question]] = asyncio.Queue(rules.waiting_max)
@@ -159,11 +163,13 @@ class Ocsp:
             now = self._clock()
             answer = judge(question, said, now)
         except (OSError, httpx.HTTPError, httpx.InvalidURL, BadAnswer) as error:
+            self._counts["none"] += 1
             self._failed(question.url, error)
             now = self._clock()
             kept = before.answer if before is not None else Answer("unknown", 0)
             self._remember(key, _Known(question, kept, now + AGAIN_MS))
             return
+        self._counts[answer.status] += 1
         self._silent.discard(question.url)
         self._remember(key, _Known(question, answer, now + (answer.until - now) // 2))
         if answer.status == "revoked" and (before is None or before.answer.status != "revoked"):

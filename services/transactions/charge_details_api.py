@@ -205,11 +205,12 @@ def _rerating(made: APIRouter, store: Store) -> None:
         )  # fmt: skip
         found = page.page(rows, lambda row: cast(Any, (row["made_at"], row["id"])))
         details = [one for one in map(_detail, found.items) if one.kind == "charge" and _names(one, body.ratedBy)]
-        newest = await _newest(store, details)
-        differences = [made for one in details if one.id in newest and (made := rerating.difference(one, tariff))]
-        return ReRated.model_validate(
-            {"rated": len(details), "items": msgspec.to_builtins(differences), "next": found.next}
-        )
+        differences = [
+            (one, found_difference) for one in details if (found_difference := rerating.difference(one, tariff))
+        ]
+        newest = await _newest(store, [one for one, _ in differences])
+        items = [msgspec.to_builtins(other) for one, other in differences if one.id in newest]
+        return ReRated.model_validate({"rated": len(details), "items": items, "next": found.next})
 
     @made.post(
         "/charge-details/{detailId}:rerate", summary="Rate a record by another tariff",

@@ -81,7 +81,7 @@ async def listed(guarded: Guarded, identity: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.requirement("A02.FR.12")
+@pytest.mark.requirement("A02.FR.12", "P4.4.2.2.1")
 async def test_the_flood_ends_at_the_limit_and_others_get_theirs() -> None:
     from tests.support.guarded_system import opened  # here: a plugin is imported by pytest first
 

@@ -183,6 +183,22 @@ async def test_command_is_answered(system: System, api: httpx.AsyncClient) -> No
         assert refused.json()["response"] == {"status": "Rejected"}
 
 
+@pytest.mark.requirement("GEN.FR.05")
+async def test_what_comes_of_a_command_later_is_shown_with_it(system: System, api: httpx.AsyncClient) -> None:
+    await register(api, "Command-5")
+    wanted = {"requestId": 9, "logType": "SecurityLog", "log": {"remoteLocation": "https://files.example/"}}
+    async with connected(system, "Command-5") as station:
+        await station.boot()
+        asked = await api.post("/device/stations/Command-5/commands/GetLog", json=wanted)
+        assert asked.json()["results"]["messages"] == 0, asked.text
+        for number, status in ((8, "UploadFailure"), (9, "Uploading"), (9, "Uploaded")):
+            await station.call(call.LogStatusNotification(status=status, request_id=number), suppress=False)
+        found = await eventually(
+            getting(api, f"/device/commands/{asked.json()['commandId']}"), lambda one: one["results"]["complete"]
+        )
+    assert (found["results"]["messages"], found["results"]["status"]) == (2, "Uploaded")
+
+
 async def test_command_that_the_station_does_not_know(system: System, api: httpx.AsyncClient) -> None:
     await register(api, "Command-2")
     async with connected(system, "Command-2") as station:

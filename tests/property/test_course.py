@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ocppcore.contracts.transactions import Register, TransactionEnded, TransactionEvent, TransactionUpdated
 from services.transactions.domain import energy
-from services.transactions.domain.course import KNOTS_MAX, NO_TARIFF, Piece, add, course, stamp
-from services.transactions.domain.rating import rate, rate_along
+from services.transactions.domain.course import KNOTS_MAX, NO_TARIFF, Piece, add, course, stamp, totals
+from services.transactions.domain.rating import rate, rate_along, total_along, total_steady
 from services.transactions.domain.transaction import add_seq
 from tests.support.tariffs import tariff
 
@@ -30,6 +30,19 @@ TARIFFS = (
         version=2,
     ),
 )
+PLAIN = tariff(
+    {"ENERGY": "0.30", "PARKING_TIME": ("2.00", 600, "7")},
+    {"FLAT": "0.50", "TIME": ("1.00", 300, "19")},
+    {"ENERGY": "9", "when": {"minKwh": "1"}},
+    minPrice={"exclVat": "1.50"},
+    maxPrice={"exclVat": "20"},
+)
+TIMED = tariff(
+    {"ENERGY": "0.10", "when": {"startTime": "20:30", "endTime": "21:00"}},
+    {"TIME": "1.00", "FLAT": "1", "when": {"startTime": "20:45"}},
+    {"ENERGY": "0.20", "FLAT": "2", "PARKING_TIME": ("3.00", 300, "7")},
+)
+"""BEGIN is 20:26:40 UTC."""
 BY_REF = {made.ref: made for made in TARIFFS}
 
 
@@ -94,7 +107,18 @@ def transactions(draw: st.DrawFn) -> list[TransactionEvent]:
 def costs(pieces: Sequence[Piece]) -> Any:
     found = course(pieces)
     assert found is not None
-    return rate_along(BY_REF, found), [rate(made, found) for made in TARIFFS]
+    bill, total = rate_along(BY_REF, found), total_along(BY_REF, found)
+    assert (bill is None and total is None) or (
+        bill is not None and total == (bill.currency, bill.excl_vat, bill.incl_vat)
+    )
+    sums = totals(pieces, None)
+    assert sums is not None
+    for made in (TARIFFS[0], PLAIN, TIMED):
+        whole, steady = rate(made, found), total_steady(made, sums)
+        assert steady == (whole.currency, whole.excl_vat, whole.incl_vat) or (made is TIMED and steady is None)
+    if sums.tariff == "1/t" and bill is not None:
+        assert bill == rate(TARIFFS[0], found)
+    return bill, [rate(made, found) for made in TARIFFS]
 
 
 @settings(max_examples=400, deadline=None)

@@ -101,6 +101,11 @@ class Station(ChargePoint):  # type: ignore[misc]
     async def on_reset(self, **_: Any) -> Any:
         return call_result.Reset(status="Rejected")
 
+    @on("GetLog")
+    async def on_get_log(self, **_: Any) -> Any:
+        """A test says how it goes on."""
+        return call_result.GetLog(status="Accepted")
+
     @on("ClearCache")
     async def on_clear_cache(self, **_: Any) -> Any:
         """Never answers: until the connection ends."""

@@ -30,10 +30,12 @@ class EvseSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How much of an action a station takes in one message."""
+    """How much of an action a station takes in one message; `entries`: how much of it the station keeps in all
+    (SendLocalList: LocalAuthListEntries)."""
 
     items: int | None = None
     bytes: int | None = None
+    entries: int | None = None
 
 
 class Automatic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -49,7 +51,7 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     `credential` is the stored form of the password (`credentials.py`), None: none is set. `registration` is the last
     boot answer, which outlives connections, or what the registry says to a station that has never booted.
-    `zone`: IANA name, "" = the installation's.
+    `zone`: IANA name, "" = the installation's. `site`, `groups`: labels, normalised, by which others name stations.
 
     `next_credential` and `next_security_profile` are admitted beside the ones in force while a change of them is under
     way (A01, A05). `allow_expired_certificate`: admitted as Pending, to renew it at once (A00.FR.429). `controller`:
@@ -78,6 +80,8 @@ class StationState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     allow_expired_certificate: bool = False
     controller: str = ""
     factory_credentials: bool = False
+    site: str = ""
+    groups: tuple[str, ...] = ()
 
     @property
     def evse_types(self) -> dict[int, frozenset[str]]:
@@ -103,6 +107,8 @@ class StationFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     allow_expired_certificate: bool | UnsetType | None = UNSET
     controller: str | UnsetType | None = UNSET
     factory_credentials: bool | UnsetType | None = UNSET
+    site: str | UnsetType | None = UNSET
+    groups: tuple[str, ...] | UnsetType | None = UNSET
 
 
 # Requests
@@ -220,7 +226,7 @@ class StationBooted(StationEvent, frozen=True, kw_only=True, omit_defaults=True)
 
     `cause` says why it was not accepted: the registry (`boot`), `disabled`, `unregistered`, `password` (it refused a
     new one, A01.FR.05), `certificate` (it has expired, A00.FR.429), or `serialNumber` (not that of its certificate,
-    B01.FR.12). `epoch`: its connection's.
+    B01.FR.12). `epoch`: its connection's. `local_list`: its Local Authorization List is to be looked after.
     """
 
     TYPE: ClassVar[str] = "device.StationBooted.v1"
@@ -230,6 +236,7 @@ class StationBooted(StationEvent, frozen=True, kw_only=True, omit_defaults=True)
     interval_s: int
     cause: str = ""
     epoch: int = -1
+    local_list: bool = False
 
 
 class StationConnected(StationEvent, frozen=True, kw_only=True, omit_defaults=True):

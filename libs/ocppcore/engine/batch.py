@@ -187,6 +187,9 @@ class Batch:
         row = self._row(topic, key)
         return row.position if row else -1
 
+    def cell_number(self) -> int:
+        return self.cell.number
+
     def whole(self, topic: str, build: Build[T]) -> T:
         held = self._row(topic, WHOLE)
         assert isinstance(held, WholeCopy), f"{topic} was looked up as {held}"

@@ -97,6 +97,7 @@ def represent(state: TokenState) -> dict[str, object]:
         "connectorTypes": _list(state.connector_types),
         "validFrom": _time(state.valid_from),
         "validTo": _time(state.valid_to),
+        "tags": list(state.tags),
     }
 
 

@@ -177,6 +177,7 @@ def boot(reason: str, charging_station: bytes, view: View, context: Context) -> 
         interval_s=default if configured is None else configured,
         cause=cause,
         epoch=context.epoch,
+        local_list=status == "Accepted" and state is not None and state.automatic.local_list,
     )
     if state is None or state.registration == status:
         return booted, (booted,)

@@ -26,8 +26,8 @@ from ocppcore.service import WHOLE, Aggregate, Context, Lookup, Need, Put, Timer
 from ocppcore.tariff import EMPTY, Tariff, Text, Whose, read_index, shows_tariff, text_for
 from ocppcore.topics import STATIONS, TARIFFS, normalise
 from ocppcore.v201 import MessageContentType
-from services.transactions.domain.course import NO_TARIFF, course, stamp
-from services.transactions.domain.rating import Bill, rate_along
+from services.transactions.domain.course import NO_TARIFF, course, stamp, totals
+from services.transactions.domain.rating import Bill, Total, rate_along, total_along, total_steady
 from services.transactions.domain.transaction import (
     Transaction,
     begin,
@@ -116,7 +116,7 @@ class Costs:
         event, tariff = self._stamped(event, token, held, agreement, view, context)
         before = held or begin(event)
         merged = merge(before, event)
-        bill = bill_of(merged, _tariffs(agreement, event), _zone(agreement, event))
+        bill = total_of(merged, _tariffs(agreement, event), _zone(agreement, event))
         more: dict[str, Any] = {}
         if bill is not None:
             more["cost"] = Cost(bill.currency, bill.excl_vat, bill.incl_vat)
@@ -183,6 +183,21 @@ class Costs:
 
 
 UTC: Final = Costs()
+
+
+def total_of(transaction: Transaction, tariffs: Mapping[str, Tariff], zone: str) -> Total | None:
+    """The totals of `bill_of`, for the running cost."""
+    if not tariffs:
+        return None
+    energy_wh = transaction.energy_wh
+    sums = totals(transaction.course, energy_wh)
+    tariff = tariffs.get(sums.tariff) if sums is not None else None
+    if sums is not None and tariff is not None:
+        steady = total_steady(tariff, sums, zone)
+        if steady is not None:
+            return steady
+    found = course(transaction.course, energy_wh)
+    return total_along(tariffs, found, zone) if found is not None else None
 
 
 def bill_of(transaction: Transaction, tariffs: Mapping[str, Tariff], zone: str) -> Bill | None:

@@ -118,13 +118,42 @@ def _readings(event: TransactionEvent, first: Register, last: Register) -> tuple
 
 def add(pieces: Sequence[Piece], seen: Sequence[tuple[int, int]], event: TransactionEvent) -> tuple[Piece, ...]:
     """One more event; `seen`: the ranges of seqNos, this one among them. The pieces of its range become one."""
-    seq, said = event.seq_no, piece(event)
+    seq = event.seq_no
     if pieces and pieces[-1].high + 1 == seq:
-        return (*pieces[:-1], _within(join(pieces[-1], said)))
+        last = pieces[-1]
+        return (*pieces[:-1], _within(_appended(last, event) or join(last, piece(event))))
+    said = piece(event)
     low, high = next(ends for ends in reversed(seen) if ends[0] <= seq <= ends[1])
     before = [held for held in pieces if held.low < low]
     inside = sorted([said, *(held for held in pieces if low <= held.low <= high)], key=lambda held: held.low)
     return (*before, _within(reduce(join, inside)), *(held for held in pieces if held.low > high))
+
+
+def _appended(one: Piece, event: TransactionEvent) -> Piece | None:
+    """What `join` gives for the usual next event, with one reading of its own time or with none, in a third of the
+    time; None for any other."""
+    first, last = event.first_register, event.last_register
+    before, head = one.knots[-1], one.head
+    state = before.state if not event.charging_state else CHARGING if event.charging_state == "Charging" else WAITING
+    tariff = event.tariff or before.tariff
+    if last is None:
+        wh, reading, read_at = None, one.last, one.last_at
+    elif head is not None and first == last and last.at == event.timestamp:
+        reading, read_at = Decimal(last.wh), last.at
+        wh = step(one.last, reading)[0]
+    else:
+        return None
+    at, knots = event.timestamp, one.knots
+    if len(knots) >= 2 and before.state == state and before.tariff == tariff:
+        place, other = len(knots) - 1, knots[-2]
+        free = head is None or not (place == head.knot or (head.two and place == head.knot + 1))
+        quarter = state == WAITING or other.at // QUARTER_MS == before.at // QUARTER_MS == at // QUARTER_MS
+        if free and quarter and other.state == state and other.tariff == tariff:
+            if before.wh is not None:
+                wh = before.wh if wh is None else EXACT.add(wh, before.wh)
+            knots = knots[:-1]
+    knot = Knot(at, wh, state, tariff, event.current_a if last is not None else "")
+    return Piece(one.low, event.seq_no, (*knots, knot), head, read_at, reading)
 
 
 def forget(pieces: Sequence[Piece], event: TransactionEvent) -> tuple[Piece, ...]:
@@ -269,6 +298,41 @@ def course(pieces: Sequence[Piece], energy_wh: Decimal | None = None) -> Course 
     if missing <= 0:
         return found
     return Course(start, (periods[0]._replace(wh=EXACT.add(periods[0].wh, missing)), *periods[1:]))
+
+
+class Totals(NamedTuple):
+    """A whole course in sums, for tariffs that do not ask when. `tariff`: the one that holds all along, else ""."""
+
+    tariff: str
+    energy_wh: Decimal
+    charging_ms: int
+    parking_ms: int
+    start: int
+    end: int
+
+
+def totals(pieces: Sequence[Piece], energy_wh: Decimal | None) -> Totals | None:
+    """The sums over `course(pieces, energy_wh)`, in a part of the time; None before the first event."""
+    if not pieces:
+        return None
+    knots = (pieces[0] if len(pieces) == 1 else reduce(join, pieces)).knots
+    first = knots[0]
+    named = {knot.tariff for knot in knots} - {""}
+    state, at, energy, charging, parking = first.state or CHARGING, first.at, ZERO, 0, 0
+    for knot in knots[1:]:
+        if knot.wh:
+            energy = EXACT.add(energy, knot.wh)
+        if knot.at > at:
+            lasted = min(knot.at - at, PERIOD_MAX_MS)
+            at += lasted
+            if state == CHARGING:
+                charging += lasted
+            else:
+                parking += lasted
+        state = knot.state or state
+    if energy_wh is not None and energy_wh > energy:
+        energy = energy_wh
+    return Totals(named.pop().partition(":")[2] if len(named) == 1 else "", energy, charging, parking, first.at, at)
 
 
 def _owner(knots: Sequence[Knot]) -> str:

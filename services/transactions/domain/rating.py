@@ -31,7 +31,7 @@ import msgspec
 
 from ocppcore.currency import MINOR_UNIT, QUANTUM
 from ocppcore.tariff import DAYS, Dimension, Price, PriceComponent, Restrictions, Tariff
-from services.transactions.domain.course import NO_TARIFF, Course, Period, part
+from services.transactions.domain.course import NO_TARIFF, Course, Period, Totals, part
 from services.transactions.domain.energy import EXACT, ZERO
 
 UNIT: Final = Decimal(3_600_000)
@@ -78,9 +78,17 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     unlimited_excl_vat: Decimal | None = None
 
 
+class Total(NamedTuple):
+    """What a bill comes to: the two totals of `Bill`, without its lines."""
+
+    currency: str
+    excl_vat: Decimal
+    incl_vat: Decimal
+
+
 def rate(tariff: Tariff, course: Course, zone: str = "UTC") -> Bill:
     """The bill by one tariff all the way; `zone`: the station's, for times of day, weekdays and dates (IANA)."""
-    return _rate([(_compiled(tariff), course.periods)], course, zone)
+    return _bill(*_rate([(_compiled(tariff), course.periods)], course, zone))
 
 
 def rate_along(tariffs: Mapping[str, Tariff], course: Course, zone: str = "UTC") -> Bill | None:
@@ -89,7 +97,79 @@ def rate_along(tariffs: Mapping[str, Tariff], course: Course, zone: str = "UTC")
     `tariffs`: by `Tariff.ref`. What comes before the first event that names a tariff is rated by that tariff; what
     came while none applied is not priced.
     """
-    legs: list[tuple[_Compiled | None, list[Period]]] = []
+    rated = _rate_along(tariffs, course, zone)
+    return None if rated is None else _bill(*rated)
+
+
+def total_along(tariffs: Mapping[str, Tariff], course: Course, zone: str = "UTC") -> Total | None:
+    """The totals of `rate_along`, for the running cost."""
+    rated = _rate_along(tariffs, course, zone)
+    if rated is None:
+        return None
+    meter, first, last = rated
+    found = _limited(*_sums(meter, _steps(meter) if meter.last else {}), last, QUANTUM[first.tariff.currency])
+    return Total(first.tariff.currency, found.excl, found.incl)
+
+
+def total_steady(tariff: Tariff, sums: Totals, zone: str = "UTC") -> Total | None:
+    """The totals of `rate` where the same prices hold from the course's start to its end, None where they may change:
+    then what it costs does not depend on when."""
+    compiled = _compiled(tariff)
+    prices = compiled.always if compiled.plain else _steady(compiled, sums.start, sums.end, zone)
+    if prices is None:
+        return None
+    excl = incl = ZERO
+    energy_wh, charging_ms, parking_ms = sums.energy_wh, sums.charging_ms, sums.parking_ms
+    for dimension, component in prices.items():
+        if dimension == "ENERGY":
+            volume = _up(energy_wh, component.step_size)
+        elif dimension == "FLAT":
+            volume = _ONE
+        elif dimension == "PARKING_TIME":
+            volume = _up(Decimal(parking_ms), component.step_size * 1000)
+        else:
+            parked = parking_ms and "PARKING_TIME" in prices
+            volume = Decimal(charging_ms) if parked else _up(Decimal(charging_ms), component.step_size * 1000)
+        net = EXACT.multiply(EXACT.multiply(volume, component.price), _PER[dimension])
+        excl = EXACT.add(excl, net)
+        incl = EXACT.add(incl, net if component.vat is None else EXACT.multiply(net, (100 + component.vat) / 100))
+    limited = _limited(excl, incl, tariff, QUANTUM[tariff.currency])
+    return Total(tariff.currency, limited.excl, limited.incl)
+
+
+def _steady(tariff: "_Compiled", start: int, end: int, zone: str) -> "Mapping[Dimension, PriceComponent] | None":
+    """The prices between the two moments, None where a restriction may begin or end between them."""
+    if not tariff.only_timed:
+        return None
+    begins, ends, prices = tariff.steady.get(zone, (0, 0, {}))
+    if not begins <= start < ends:
+        day = datetime.fromtimestamp(start / 1000, _zone(zone)).date()
+        walls = sorted(
+            at for number in (-1, 0, 1) for at in _walls(day + timedelta(days=number), tuple(tariff.minutes), zone)
+        )
+        place = bisect_right(walls, start)
+        begins, ends = walls[place - 1], walls[place]
+        here = _Moment(start, ZERO, 0, Period(start, start, True, ZERO), zone)
+        found = {dimension: _active(tariff, dimension, here) for dimension in tariff.by_dimension}
+        prices = {dimension: piece.component for dimension, piece in found.items() if piece is not None}
+        tariff.steady[zone] = (begins, ends, prices)
+    return prices if end <= ends else None
+
+
+_ONE: Final = Decimal(1)
+
+
+def _up(volume: Decimal, step: int) -> Decimal:
+    """To the next multiple of the step."""
+    rest = EXACT.remainder(volume, Decimal(step))
+    return EXACT.add(volume, EXACT.subtract(Decimal(step), rest)) if rest else volume
+
+
+_Legs = list[tuple["_Compiled | None", list[Period]]]
+
+
+def _rate_along(tariffs: Mapping[str, Tariff], course: Course, zone: str) -> "_Rated | None":
+    legs: _Legs = []
     leading: list[Period] = []
     current: _Compiled | None = None
     currency = ""
@@ -148,6 +228,24 @@ class _Compiled:
         self.durations = sorted(durations)
         self.energies = sorted(energies)
         self.plain = all(pieces[0].restrictions is None for pieces in self.by_dimension.values())
+        self.always = {dimension: pieces[0].component for dimension, pieces in self.by_dimension.items()}
+        self.only_timed = bool(self.minutes) and all(
+            _timed(element.restrictions) for element in tariff.elements if element.restrictions is not None
+        )
+        self.steady: dict[str, tuple[int, int, Mapping[Dimension, PriceComponent]]] = {}
+        """By zone: from and until when which prices hold, of the time asked about last."""
+
+
+def _timed(when: Restrictions) -> bool:
+    """Whether nothing but the time of day, the weekday and the date decides."""
+    only = Restrictions(
+        start_time=when.start_time,
+        end_time=when.end_time,
+        start_date=when.start_date,
+        end_date=when.end_date,
+        day_of_week=when.day_of_week,
+    )
+    return only == when
 
 
 _COMPILED_MAX: Final = 2000
@@ -196,7 +294,11 @@ class _Meter:
         self.last[found.component.type] = key
 
 
-def _rate(legs: Sequence[tuple[_Compiled | None, Sequence[Period]]], course: Course, zone: str) -> Bill:
+_Rated = tuple[_Meter, _Compiled, Tariff]
+"""The volumes, the first tariff, and the last one with its limits."""
+
+
+def _rate(legs: Sequence[tuple[_Compiled | None, Sequence[Period]]], course: Course, zone: str) -> _Rated:
     meter = _Meter()
     rated = [tariff for tariff, _ in legs if tariff is not None]
     _flat(meter, rated[0], course, zone)
@@ -206,7 +308,7 @@ def _rate(legs: Sequence[tuple[_Compiled | None, Sequence[Period]]], course: Cou
                 _count(meter, tariff, period, None)
             else:
                 _cut(meter, tariff, period, course.start, zone)
-    return _bill(meter, rated[0], rated[-1].tariff)
+    return meter, rated[0], rated[-1].tariff
 
 
 def _flat(meter: _Meter, tariff: _Compiled, course: Course, zone: str) -> None:
@@ -393,44 +495,56 @@ _SHOWN: Final[Mapping[Dimension, tuple[str, int]]] = {
 }
 
 
-def _bill(meter: _Meter, first: _Compiled, last: Tariff) -> Bill:
-    currency, excl, incl, lines = first.tariff.currency, ZERO, ZERO, []
-    added = _steps(meter) if meter.last else {}
-    fine = Decimal(1).scaleb(-MINOR_UNIT[currency] - MORE_PLACES)
+def _amounts(key: _Key, held: _Volume, added: Mapping[_Key, Decimal]) -> tuple[Decimal, Decimal, Decimal]:
+    """What is billed of a component, and its amounts without and with VAT, times UNIT."""
+    component = held.component
+    billed = EXACT.add(held.amount, added[key]) if key in added else held.amount
+    net = EXACT.multiply(EXACT.multiply(billed, component.price), _PER[key[2]])
+    return billed, net, net if component.vat is None else EXACT.multiply(net, (100 + component.vat) / 100)
+
+
+def _sums(meter: _Meter, added: Mapping[_Key, Decimal]) -> tuple[Decimal, Decimal]:
+    excl = incl = ZERO
     for key, held in meter.volumes.items():
-        ref, element, dimension = key
-        volume, component = held.amount, held.component
-        billed = EXACT.add(volume, added[key]) if key in added else volume
-        net = EXACT.multiply(EXACT.multiply(billed, component.price), _PER[dimension])
-        gross = net if component.vat is None else EXACT.multiply(net, (100 + component.vat) / 100)
+        _, net, gross = _amounts(key, held, added)
         excl, incl = EXACT.add(excl, net), EXACT.add(incl, gross)
-        unit, per = _SHOWN[dimension]
-        lines.append(
-            Line(
-                tariff=ref,
-                element=element,
-                dimension=dimension,
-                volume=volume / per,
-                billed=billed / per,
-                unit=unit,
-                price=component.price,
-                vat=component.vat,
-                step_size=component.step_size,
-                excl_vat=_rounded(net, fine),
-                incl_vat=_rounded(gross, fine),
-            )
-        )
+    return excl, incl
+
+
+def _bill(meter: _Meter, first: _Compiled, last: Tariff) -> Bill:
+    currency, added = first.tariff.currency, _steps(meter) if meter.last else {}
+    fine = Decimal(1).scaleb(-MINOR_UNIT[currency] - MORE_PLACES)
+    excl, incl = _sums(meter, added)
     total = _limited(excl, incl, last, QUANTUM[currency])
     return Bill(
         currency=currency,
         excl_vat=total.excl,
         incl_vat=total.incl,
-        lines=tuple(lines),
+        lines=tuple(_line(key, held, added, fine) for key, held in meter.volumes.items()),
         energy_wh=meter.energy_wh,
         charging_ms=meter.charging_ms,
         parking_ms=meter.parking_ms,
         limit=total.limit,
         unlimited_excl_vat=_rounded(excl, QUANTUM[currency]) if total.limit else None,
+    )
+
+
+def _line(key: _Key, held: _Volume, added: Mapping[_Key, Decimal], fine: Decimal) -> Line:
+    ref, element, dimension = key
+    billed, net, gross = _amounts(key, held, added)
+    unit, per = _SHOWN[dimension]
+    return Line(
+        tariff=ref,
+        element=element,
+        dimension=dimension,
+        volume=held.amount / per,
+        billed=billed / per,
+        unit=unit,
+        price=held.component.price,
+        vat=held.component.vat,
+        step_size=held.component.step_size,
+        excl_vat=_rounded(net, fine),
+        incl_vat=_rounded(gross, fine),
     )
 
 

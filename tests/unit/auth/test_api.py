@@ -54,6 +54,7 @@ FULL = {
     "connectorTypes": ["sType2"],
     "validFrom": "2025-01-01T00:00:00.000Z",
     "validTo": "2032-01-01T01:00:00+01:00",
+    "tags": ["Staff", "night"],
 }
 
 
@@ -62,7 +63,7 @@ async def test_every_field_is_kept_shown_and_published(api: Served) -> None:
     await put_state(api.log, topics.STATIONS, "cs-1", station)
     assert (await api.client.put("/tokens/Central/abc", json=FULL)).status_code == 201
     shown = (await api.client.get("/tokens/Central/abc")).json()
-    changed = {"stations": ["cs-1"], "evses": [1, 2], "validTo": "2032-01-01T00:00:00.000Z"}
+    changed = {"stations": ["cs-1"], "evses": [1, 2], "tags": ["night", "staff"], "validTo": "2032-01-01T00:00:00.000Z"}
     assert shown == FULL | changed | {"idToken": "abc", "type": "Central"}
     (state,) = await published(api, "Central", "abc", 1)
     assert (state["group"], state["cacheExpiry"]) == (

@@ -119,6 +119,8 @@ FULL = {
     "bootInterval": 30,
     "serialNumber": "SN-1",
     "evses": [{"id": 1, "connectors": [{"id": 1, "type": "cCCS2"}, {"id": 2}]}],
+    "site": "depot",
+    "groups": ["fast"],
     "limits": {"GetVariables": {"items": 10, "bytes": 2000}, "SetVariables": {"items": 4}},
     "automatic": {"provisioning": True},
     "supports": {"tariffText": True},

@@ -195,18 +195,22 @@ async def test_results_that_come_later_are_shown_with_the_command(api: Served) -
             "cs-1", "CS-1", SLOT, 0, 2 + n, "ocpp2.0.1", system_clock(), "call", f"r{n}", "NotifyReport", "", raw, ""
         )
         await api.log.append([frame_record(frame, "device", PARTITIONS)])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while not shown["results"].get("complete"):
             await asyncio.sleep(0.01)
             shown = (await api.client.get(f"/commands/{shown['commandId']}")).json()
+        while len(kept := _kept(api, "ReportReceived")) < 2:  # rows are there a moment before the log has the events
+            await asyncio.sleep(0.01)
     assert shown["results"]["messages"] == 1
-    kept = [
-        json.loads(r.value) for r in api.records(topics.events("device")) if "ReportReceived" in r.headers["ce_type"]
-    ]
     assert [(one.get("command_id"), one.get("unsolicited")) for one in kept] == [
         (None, True),
         (shown["commandId"], None),
     ]
+
+
+def _kept(api: Served, event: str) -> list[dict[str, object]]:
+    """The events of this type that are in the log."""
+    return [json.loads(r.value) for r in api.records(topics.events("device")) if event in r.headers["ce_type"]]
 
 
 async def test_a_command_that_has_no_later_results_shows_none(api: Served) -> None:

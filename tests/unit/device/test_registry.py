@@ -55,6 +55,8 @@ def test_a_new_station_gets_the_spare_password_and_the_defaults() -> None:
         "allowExpiredCertificate": False,
         "controller": "",
         "factoryCredentials": False,
+        "site": "",
+        "groups": [],
         "passwordSet": True,
         "passwordChanging": False,
         "passwordMade": True,

@@ -225,7 +225,7 @@ async def test_both_profiles_open_during_an_upgrade_and_the_highest_that_fits_co
     assert refused is HTTPStatus.UNAUTHORIZED
 
 
-@pytest.mark.requirement("P4.6.5.1")
+@pytest.mark.requirement("P4.6.2.1", "P4.6.5.1")
 async def test_a_station_behind_a_local_controller_shows_the_controller_s_credentials():
     door = House()
     await door.rig.register("LC", credential=hash_generated("of-the-controller", KEY))

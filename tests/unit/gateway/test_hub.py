@@ -266,7 +266,7 @@ async def test_a_sealed_command_is_opened_at_the_socket_only():
         assert wire.sent == [frame]
 
 
-@pytest.mark.requirement("B02.FR.09")
+@pytest.mark.requirement("B02.FR.09", "P4.5.3.1")
 async def test_registration_comes_from_the_copy_and_changes_with_the_boot_answer():
     rig = Rig()
     await rig.register("CS1", registration="Pending")

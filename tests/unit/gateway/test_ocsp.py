@@ -352,6 +352,7 @@ async def test_a_station_whose_certificate_its_responder_has_revoked_is_refused_
                 pass
         assert refused.value.response.status_code == 401
         assert gateway.stats.refusals == {"certificate_revoked": 1}
+        assert gateway.stats.ocsp == {"good": 1, "revoked": 1}
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def test_pending_hears_nothing_unasked_but_boot_and_stays_connected():
     assert passes(talk, "BootNotification")
 
 
+@pytest.mark.requirement("P4.5.3.1")
 def test_accepted_is_served_even_if_it_has_never_booted():
     talk = Talk("Accepted")
 

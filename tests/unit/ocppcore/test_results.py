@@ -96,6 +96,9 @@ def test_results_count_for_the_command_that_was_accepted(command: str, result: s
     assert says(made, result, first, 8) == ("", True), "another requestId"
     assert says(made, result, last) == ("c1", False)
     assert row(made) == (2, last.get("status", ""), True)
+    again = world(command)
+    again.given(*made.events)
+    assert again.rows(TABLE) == made.rows(TABLE), "a rebuild"
 
 
 @pytest.mark.requirement("GEN.FR.05")

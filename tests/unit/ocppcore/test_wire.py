@@ -7,7 +7,14 @@ import pytest
 from pydantic import MISSING, ValidationError
 
 from ocppcore import wire
-from ocppcore.v201 import CostUpdatedRequest, DataTransferRequest, HeartbeatResponse, UnlockConnectorRequest
+from ocppcore.v201 import (
+    CostUpdatedRequest,
+    DataTransferRequest,
+    GetVariablesRequest,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    UnlockConnectorRequest,
+)
 from ocppcore.wire import decode, dump_json, encode, load_json
 
 ABSURD = b"1e99999999999999999999"
@@ -95,6 +102,17 @@ def test_an_absent_field_is_missing_and_not_written() -> None:
     assert request.data is MISSING
     assert encode(request) == b'{"vendorId":"v"}'
     assert encode(DataTransferRequest(vendorId="v", data=None)) == b'{"data":null,"vendorId":"v"}'
+
+
+@pytest.mark.requirement("P4.4.1.5.2")
+def test_a_list_of_one_stays_a_list_and_nothing_is_an_empty_object() -> None:
+    one = b'{"getVariableData":[{"component":{"name":"C"},"variable":{"name":"V"}}]}'
+    assert encode(decode(GetVariablesRequest, one)) == one
+    with pytest.raises(ValidationError):
+        decode(GetVariablesRequest, one.replace(b"[", b"").replace(b"]", b""))
+    assert encode(decode(HeartbeatRequest, b"{}")) == b"{}"
+    with pytest.raises(ValidationError):
+        decode(HeartbeatRequest, b"null")
 
 
 def test_data_without_a_type_is_written_as_it_came() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from services.transactions.domain.course import Course, Period
-from services.transactions.domain.rating import rate, rate_along
+from services.transactions.domain.course import Course, Period, Totals
+from services.transactions.domain.rating import rate, rate_along, total_steady
 from tests.support.tariffs import at, course, tariff
 
 NOON = "2026-06-01T12:00+02:00"
@@ -189,3 +189,18 @@ def test_what_no_tariff_was_there_for_costs_nothing() -> None:
     assert bill is not None and (str(bill.incl_vat), bill.energy_wh) == ("3.00", 20_000)
     assert rate_along({}, found) is None
     assert rate_along({}, Course(found.start, legs[:1])) is None
+
+
+def test_prices_that_do_not_change_on_the_way_need_no_course() -> None:
+    night = {"startTime": "22:00", "endTime": "06:00"}
+    made = tariff({"ENERGY": ("0.10", 1, "19"), "when": night}, {"ENERGY": ("0.30", 500, "19"), "FLAT": "1.00"})
+    day = Totals("1/t", Decimal(1234), 3_600_000, 0, at(NOON), at(NOON) + 3_600_000)
+    assert total_steady(made, day, BERLIN) == ("EUR", Decimal("1.45"), Decimal("1.54"))
+    late = day._replace(end=at("2026-06-01T22:00+02:00"))
+    assert total_steady(made, late, BERLIN) is not None
+    assert total_steady(made, late._replace(end=late.end + 1), BERLIN) is None
+    assert total_steady(made, day._replace(start=late.end, end=late.end + 1), BERLIN) == (
+        "EUR", Decimal("1.12"), Decimal("1.15"),
+    )  # fmt: skip
+    fast = tariff({"ENERGY": "0.10", "when": {"minPower": "50"}}, {"ENERGY": "0.30"})
+    assert total_steady(fast, day, BERLIN) is None
