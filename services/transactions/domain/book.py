@@ -108,7 +108,7 @@ def subject_of(station: str, number: int, transaction_id: str) -> str:
 
 
 def _changed(station: str, before: StationBook, after: StationBook) -> Iterable[Put | Timer]:
-    if after == before:
+    if after is before or after == before:
         return
     yield Put(station, after)
     was, now = schedule(station, before), schedule(station, after)
@@ -172,7 +172,7 @@ def _without(book: StationBook, transaction_id: str) -> StationBook:
 
 def project_clock(event: TransactionEvent, view: View) -> Iterable[Upsert]:
     """Sees the book after the event."""
-    if event.offline or isinstance(event, TransactionStarted | TransactionEnded) is False:
+    if event.offline or not isinstance(event, TransactionStarted | TransactionEnded):
         return
     clock = book_of(view, event.station).clock
     if clock:

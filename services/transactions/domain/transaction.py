@@ -363,6 +363,11 @@ class _Merged:
     def note(self, before: Transaction | None, event: TransactionEvent, after: Transaction) -> None:
         self._held = (before, event, after)
 
+    def held(self, before: Transaction | None, event: TransactionEvent) -> Transaction | None:
+        """It stays, for the fold."""
+        held = self._held
+        return held[2] if held is not None and held[0] is before and held[1] is event else None
+
     def taken(self, before: Transaction | None, event: TransactionEvent) -> Transaction | None:
         held, self._held = self._held, None
         return held[2] if held is not None and held[0] is before and held[1] is event else None
@@ -375,7 +380,7 @@ note_merged = _merged.note
 
 def merged(before: Transaction | None, event: TransactionEvent) -> Transaction:
     """The transaction with one more of its events, None: with its first."""
-    return merge(before or begin(event), event)
+    return _merged.held(before, event) or merge(before or begin(event), event)
 
 
 def merge(before: Transaction, event: TransactionEvent) -> Transaction:
@@ -436,7 +441,7 @@ def merge(before: Transaction, event: TransactionEvent) -> Transaction:
 
 def _skew(held: tuple[int, int] | None, event: TransactionEvent) -> tuple[int, int] | None:
     late = event.clock_offset_ms if event.offline else event.at - event.timestamp
-    if late is None:
+    if late is None or (held is not None and held[0] <= late <= held[1]):
         return held
     return (min(held[0], late), max(held[1], late)) if held else (late, late)
 
