@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from itertools import chain, islice
 from typing import Annotated, Any, Final, Literal, cast
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, cast
 import msgspec
 import orjson
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import AwareDatetime
 
 from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.inquiries import Grade
@@ -64,6 +66,8 @@ def _reading(store: Store) -> APIRouter:
         evse: Annotated[int | None, Query(alias="evseId", ge=0, le=2**31 - 1)] = None,
         completeness: Grade | None = None,
         token: Annotated[str | None, Query(max_length=64, description="Pseudonym of the idToken")] = None,
+        since: Annotated[AwareDatetime | None, Query(description="`heardAt` then or later")] = None,
+        until: Annotated[AwareDatetime | None, Query(description="`heardAt` before then")] = None,
     ) -> Page[TransactionShown]:
         """Those that were first heard of last come first: in the order of `heardAt`, descending."""
         asked: dict[str, Value] = {
@@ -77,12 +81,13 @@ def _reading(store: Store) -> APIRouter:
         rows = await store.select(
             TRANSACTIONS,
             where,
-            after=cast(Any, page.after),
+            after=cast(Any, page.after) or (None if until is None else (milliseconds(until), "", "")),
             order=("heard_at",),
             descending=True,
             limit=page.limit + 1,
             among=caller.among("station"),
         )
+        rows = [row for row in rows if since is None or int(row["heard_at"] or 0) >= milliseconds(since)]
         found = page.page(rows, lambda row: cast(Any, (row["heard_at"], row["station"], row["key"])))
         return Page(items=[_shown(row, NUMBERS_LISTED_MAX) for row in found.items], next=found.next)
 
@@ -308,6 +313,10 @@ def _numbers(ranges: Value, most: int) -> list[int]:
     """The numbers of closed ranges, the first `most` of them."""
     numbers = chain.from_iterable(range(low, high + 1) for low, high in orjson.loads(str(ranges)))
     return list(islice(numbers, most))
+
+
+def milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
 
 
 def _corrected(row: Row, column: str) -> str | None:

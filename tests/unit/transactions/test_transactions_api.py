@@ -11,6 +11,7 @@ import pytest
 from fastapi import APIRouter
 
 from ocppcore import topics
+from ocppcore.clock import to_rfc3339
 from ocppcore.envelope import Frame, frame_record
 from ocppcore.http.commands import CommandDesk, Registered
 from ocppcore.pseudonym import Pseudonyms
@@ -52,6 +53,23 @@ async def send(api: Served, n: int, payload: dict[str, Any], station: str = "CS-
     async with asyncio.timeout(5):
         while not any(f'"{n}"'.encode() in record.value for record in api.records(topics.OUTBOUND)):
             await asyncio.sleep(0.001)
+
+
+async def test_a_list_of_a_time_is_cut_at_both_ends(api: Served) -> None:
+    for n in range(1, 6):
+        await send(api, n, event("Started", 0, transaction=f"T{n}"))
+
+    def at(n: int) -> str:
+        return to_rfc3339(NOW + n * 1000)
+
+    assert await listed(api, f"?until={at(4)}") == ["T3", "T2", "T1"]
+    assert await listed(api, f"?since={at(3)}") == ["T5", "T4", "T3"]
+    assert await listed(api, f"?since={at(2)}&until={at(4)}") == ["T3", "T2"]
+    page = (await api.client.get(f"/transactions?since={at(2)}&until={at(5)}&limit=2")).json()
+    rest = (await api.client.get(page["next"])).json()
+    assert [[one["transactionId"] for one in part["items"]] for part in (page, rest)] == [["T4", "T3"], ["T2"]]
+    assert rest["next"] is None
+    assert (await api.client.get("/transactions?since=2023-01-01T00:00:00")).status_code == 422
 
 
 async def listed(api: Served, query: str = "") -> list[str]:
