@@ -19,6 +19,7 @@ from csms.runtime import check_port, database_at, database_elsewhere, open_proce
 from csms.tools import acls as acls_tool
 from csms.tools import frames as frames_tool
 from csms.tools import parked as parked_tool
+from csms.tools import rerating as rerating_tool
 from csms.tools import tokens as tokens_tool
 from csms.tools.access import Access, access
 from csms.tools.rebuilding import run_rebuild, run_recover
@@ -309,6 +310,31 @@ def tokens_export(
         return await tokens_tool.export_file(file, format_, where)
 
     console.print(f"{_run(work)} bytes in {escape(str(file))}")
+
+
+@app.command()
+def rerate(
+    tariff: Annotated[str, typer.Argument(help="Its id")],
+    version: Annotated[int | None, typer.Option(help="Of those that were put; without: the newest")] = None,
+    file: Annotated[Path | None, typer.Option(help="Try this one instead: as PUT takes it, JSON")] = None,
+    station: Annotated[str | None, typer.Option(help="Of one station")] = None,
+    token: Annotated[str | None, typer.Option(help="Of one idToken's pseudonym")] = None,
+    rated_by: Annotated[str | None, typer.Option(help="Only what this tariff (its id) rated")] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Bill by it: a credit and a new record each")] = False,
+    api: Annotated[str | None, typer.Option(help="The CSMS's API; without: the system on this machine")] = None,
+    key: Annotated[str | None, typer.Option(help="An administrator's API key", envvar="CSMS_ADMIN_KEY")] = None,
+) -> None:
+    """Rate past transactions by another tariff: each difference, explained, is a line of JSON."""
+
+    async def work(settings: BaseServiceSettings) -> rerating_tool.Done:
+        tried = rerating_tool.read_tariff(file) if file else None
+        wanted = rerating_tool.Wanted(tariff, version, tried, station, token, rated_by, apply)
+        address = api or _own_api(settings, running(settings.data))
+        return await rerating_tool.run(address, key or _own_key(settings), wanted, errors)
+
+    done = _run(work)
+    billed = f", {done.applied} billed by it" if apply else ""
+    errors.print(f"{done.rated} records rated, {done.differing} would cost something else{billed}.", highlight=False)
 
 
 @app.command()

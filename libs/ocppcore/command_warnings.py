@@ -71,6 +71,7 @@ def _variables(content: Payload) -> Iterator[str]:
             yield f"setVariableData[{n}].attributeValue: a password has {low} to {high} characters (A00.FR.205)"
     if _repeats((_named(one), one.get("attributeType", "Actual")) for one in data):
         yield "setVariableData: the same variable and attribute more than once (B05.FR.13)"
+    yield from _transaction_points(data)
 
 
 def _named(one: Payload) -> tuple[object, ...]:
@@ -97,6 +98,35 @@ def _monitors(content: Payload) -> Iterator[str]:
     for n, one in enumerate(content["setMonitoringData"]):
         if not 0 <= one["severity"] <= SEVERITY_MAX:
             yield f"setMonitoringData[{n}].severity: outside 0 to {SEVERITY_MAX}"
+
+
+def _trigger(content: Payload) -> Iterator[str]:
+    if content["requestedMessage"] == "StatusNotification" and "connectorId" not in content.get("evse", {}):
+        yield "evse.connectorId: a StatusNotification is asked of one connector (F06.FR.13)"
+
+
+def _transaction_points(data: list[Any]) -> Iterator[str]:
+    """Start and stop points that go together (E03.FR.05), as far as this message sets both of them."""
+    points = {normalise(one["variable"]["name"]): one for one in data if _is_transaction_point(one)}
+    start, stop = points.get("txstartpoint"), points.get("txstoppoint")
+    if start is None or stop is None:
+        return
+    starts, stops = _members(start["attributeValue"]), _members(stop["attributeValue"])
+    if not stops:
+        yield "setVariableData: TxStopPoint is empty, a transaction would not end (E06)"
+    if "authorized" in starts and "authorized" not in stops:
+        yield (
+            "setVariableData: TxStartPoint Authorized without TxStopPoint Authorized: a transaction whose cable is "
+            "never plugged in would not end (E03.FR.05)"
+        )
+
+
+def _is_transaction_point(one: Payload) -> bool:
+    return normalise(one["component"]["name"]) == "txctrlr" and one.get("attributeType", "Actual") == "Actual"
+
+
+def _members(value: str) -> set[str]:
+    return {normalise(part.strip()) for part in value.split(",") if part.strip()}
 
 
 def _filters(content: Payload) -> Iterator[str]:
@@ -188,6 +218,7 @@ CHECKS: Final[Mapping[str, Callable[[Payload], Iterator[str]]]] = {
     "SetVariableMonitoring": _monitors,
     "GetChargingProfiles": _filters,
     "RequestStartTransaction": _remote_start,
+    "TriggerMessage": _trigger,
     "SetChargingProfile": _set_profile,
 }
 """Rules of the standard that the payload alone can break."""

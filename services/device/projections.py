@@ -17,6 +17,7 @@ from ocppcore.contracts.device import (
     StationState,
     connector_key,
 )
+from ocppcore.contracts.inquiries import StationEvidence
 from ocppcore.contracts.local_lists import StationBoot
 from ocppcore.envelope import Request, request_record, state_record
 from ocppcore.log import NewRecord
@@ -161,9 +162,11 @@ def derive_removed(event: StationRemoved, follow: Follow) -> Iterable[NewRecord]
 
 
 def derive_status(event: ConnectorStatusChanged, follow: Follow) -> Iterable[NewRecord]:
-    """The connector's record for other services."""
+    """The connector's record for other services; and where one is Available, nobody is plugged in."""
     key = connector_key(event.subject(), event.evse_id, event.connector_id)
     yield _connector(event, key, ConnectorState(status=event.status, at=event.at), follow)
+    if event.status == "Available" and event.evse_id:
+        yield _evidence(event, StationEvidence(what="available", at=event.at, evse_id=event.evse_id), follow)
 
 
 def _connector(event: StationEvent, key: str, state: ConnectorState, follow: Follow) -> NewRecord:
@@ -172,10 +175,20 @@ def _connector(event: StationEvent, key: str, state: ConnectorState, follow: Fol
 
 
 def derive_booted(event: StationBooted, follow: Follow) -> Iterable[NewRecord]:
-    """Auth looks after the station's Local Authorization List."""
+    """Auth looks after the station's Local Authorization List; a boot that was not just asked for (Triggered) makes
+    transactions doubtful that are open there."""
     if event.local_list:
         told = Request(follow.id, StationBoot.NAME, event.subject(), b"{}", event.at, "/device", "", "", "")
         yield request_record(told, "auth", follow.partitions)
+    if event.status == "Accepted" and event.reason != "Triggered":
+        yield _evidence(event, StationEvidence(what="boot", at=event.at), follow)
+
+
+def _evidence(event: StationEvent, body: StationEvidence, follow: Follow) -> NewRecord:
+    told = Request(
+        follow.id, StationEvidence.NAME, event.subject(), msgspec.json.encode(body), event.at, "/device", "", "", ""
+    )
+    return request_record(told, "transactions", follow.partitions)
 
 
 def _record(event: StationEvent, state: StationState, follow: Follow) -> NewRecord:

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from itertools import chain, islice
 from typing import Annotated, Any, Final, Literal, cast
@@ -11,9 +12,11 @@ from typing import Annotated, Any, Final, Literal, cast
 import msgspec
 import orjson
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import AwareDatetime
 
 from ocppcore.authorization import CENTRAL, Group
 from ocppcore.clock import to_rfc3339
+from ocppcore.contracts.inquiries import Grade
 from ocppcore.contracts.transactions import REMOTE_START, REMOTE_STOP, RemoteStart, RemoteStop
 from ocppcore.http.auth import Caller, require
 from ocppcore.http.commands import CommandDesk
@@ -23,6 +26,7 @@ from ocppcore.http.requests import RESPONSES, Write, writing
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.store import StateKey, Store, Value
 from ocppcore.topics import normalise
+from services.transactions import charge_details_api
 from services.transactions.bodies import (
     CostShown,
     IdTokenBody,
@@ -55,6 +59,7 @@ def router(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms, issue: Issue
     made = APIRouter()
     made.include_router(_reading(store))
     made.include_router(_remote(store, desk, pseudonyms, issue))
+    made.include_router(charge_details_api.router(store, pseudonyms))
     return made
 
 
@@ -68,19 +73,30 @@ def _reading(store: Store) -> APIRouter:
         station: Annotated[str | None, Query(alias="stationId", max_length=48)] = None,
         state: Literal["open", "ended"] | None = None,
         evse: Annotated[int | None, Query(alias="evseId", ge=0, le=2**31 - 1)] = None,
+        completeness: Grade | None = None,
+        token: Annotated[str | None, Query(max_length=64, description="Pseudonym of the idToken")] = None,
+        since: Annotated[AwareDatetime | None, Query(description="`heardAt` then or later")] = None,
+        until: Annotated[AwareDatetime | None, Query(description="`heardAt` before then")] = None,
     ) -> Page[TransactionShown]:
         """Those that were first heard of last come first: in the order of `heardAt`, descending."""
-        asked: dict[str, Value] = {"station": normalise(station) if station else None, "state": state, "evse_id": evse}
+        asked: dict[str, Value] = {
+            "station": normalise(station) if station else None,
+            "state": state,
+            "evse_id": evse,
+            "grade": completeness,
+            "token": token,
+        }
         where = {column: value for column, value in asked.items() if value is not None}
         rows = await store.select(
             TRANSACTIONS,
             where,
-            after=cast(Any, page.after),
+            after=cast(Any, page.after) or (None if until is None else (milliseconds(until), "", "")),
             order=("heard_at",),
             descending=True,
             limit=page.limit + 1,
             among=caller.among("station"),
         )
+        rows = [row for row in rows if since is None or int(row["heard_at"] or 0) >= milliseconds(since)]
         found = page.page(rows, lambda row: cast(Any, (row["heard_at"], row["station"], row["key"])))
         return Page(items=[_shown(row, NUMBERS_LISTED_MAX) for row in found.items], next=found.next)
 
@@ -170,7 +186,7 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms, issue: Issu
     async def remote_stop(
         body: RemoteStopBody, station: StationPath, write: Annotated[Write, writing("operator")]
     ) -> Response:
-        """Answers when the transaction's end was seen, or will not come."""
+        """Answers when the transaction's end was seen, or will not come; a station that is away hears of it later."""
         found = await desk.station(station)
         ask = desk.ask(
             found,
@@ -178,6 +194,7 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms, issue: Issu
             orjson.dumps({"transactionId": body.transactionId}),
             reply_service="transactions",
             reference=stop_key(found.key, body.transactionId),
+            queue_for_ms=body.queueFor * 1000,
         )
         wanted_stop = RemoteStop(
             operation_id=str(uuid.uuid4()),
@@ -273,6 +290,14 @@ def _shown(row: Row, numbers_max: int) -> TransactionShown:
             "conflicts": row["conflicts"],
             "offline": row["offline"],
             "timeSpentCharging": row["time_spent_charging_s"],
+            "completeness": row["grade"],
+            "closedAt": _time(row["closed_at"]),
+            "closedCause": row["closed_cause"],
+            "gapsFinal": row["gaps_final"],
+            "clockOffset": int(row["clock_offset_ms"] or 0) / 1000,
+            "clockSteady": row["clock_steady"],
+            "correctedStartedAt": _corrected(row, "started_at"),
+            "correctedEndedAt": _corrected(row, "ended_at"),
             "cost": _cost(row),
             "heardAt": _time(row["heard_at"]),
             "changedAt": _time(row["changed_at"]),
@@ -298,6 +323,7 @@ def _remote_shown(row: Row) -> RemoteShown:
             "transactionId": row["transaction_id"],
             "evseId": row["evse_id"],
             "reason": row["reason"],
+            "warnings": orjson.loads(str(row["warnings"])) if row["warnings"] else [],
             "askedAt": _time(row["asked_at"]),
             "changedAt": _time(row["changed_at"]),
         }
@@ -308,6 +334,15 @@ def _numbers(ranges: Value, most: int) -> list[int]:
     """The numbers of closed ranges, the first `most` of them."""
     numbers = chain.from_iterable(range(low, high + 1) for low, high in orjson.loads(str(ranges)))
     return list(islice(numbers, most))
+
+
+def milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def _corrected(row: Row, column: str) -> str | None:
+    at = row[column]
+    return None if at is None else to_rfc3339(int(at) + int(row["clock_offset_ms"] or 0))
 
 
 def _time(ms: Value) -> str | None:

@@ -4,6 +4,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ocppcore.contracts.inquiries import Grade
+
+IdTokenType = Literal["Central", "eMAID", "ISO14443", "ISO15693", "KeyCode", "Local", "MacAddress", "NoAuthorization"]
+QUEUE_S_MAX = 7 * 24 * 3600
+
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -13,9 +18,7 @@ class IdTokenBody(_Body):
     """An idToken as OCPP writes it."""
 
     idToken: str = Field(min_length=1, max_length=36)
-    type: Literal["Central", "eMAID", "ISO14443", "ISO15693", "KeyCode", "Local", "MacAddress", "NoAuthorization"] = (
-        "Central"
-    )
+    type: IdTokenType = "Central"
 
 
 class RemoteStartBody(_Body):
@@ -36,6 +39,9 @@ class RemoteStopBody(_Body):
 
     transactionId: str = Field(max_length=36)
     effectWithin: int = Field(120, ge=1, le=3600, description="Seconds until a missing end counts as no effect")
+    queueFor: int = Field(
+        24 * 3600, ge=0, le=QUEUE_S_MAX, description="Seconds to wait for a station that is away; 0: fail at once"
+    )
 
 
 class RemoteShown(BaseModel):
@@ -50,6 +56,7 @@ class RemoteShown(BaseModel):
     transactionId: str | None
     evseId: int | None
     reason: str | None
+    warnings: list[str] = Field(description="Doubts about what was asked: it was sent all the same")
     askedAt: str
     changedAt: str
 
@@ -94,6 +101,8 @@ class TransactionShown(BaseModel):
     Of `seqNos` and `gaps` a list shows the first 100, a transaction on its own the first 10000.
 
     `startedAt` and `endedAt` are the station's clock, `heardAt` (its first event came) and `changedAt` ours.
+    `completeness`: open; complete (Started to Ended without a gap); gaps (ended, events are missing); estimated (the
+    CSMS concluded the end); disputed (a seqNo came with different contents).
     """
 
     stationId: str
@@ -119,6 +128,14 @@ class TransactionShown(BaseModel):
     conflicts: int
     offline: bool
     timeSpentCharging: int | None
+    completeness: Grade
+    closedAt: str | None = Field(description="When the CSMS concluded the end that the station never said")
+    closedCause: str | None = Field(description="boot, available or replaced, or the doubt that led there")
+    gapsFinal: bool = Field(description="The station has said that what is missing will not come, or will not say")
+    clockOffset: float = Field(description="Seconds that the station's clock was behind ours (negative: ahead)")
+    clockSteady: bool = Field(description="False: the clock was set meanwhile, its times are shown as they came")
+    correctedStartedAt: str | None = Field(description="`startedAt` with `clockOffset` added")
+    correctedEndedAt: str | None
     cost: CostShown | None = Field(description="null: no tariff applied")
     heardAt: str
     changedAt: str

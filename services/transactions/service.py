@@ -1,9 +1,21 @@
 """The transactions service as data for the engine."""
 
+from collections.abc import Iterable
+from typing import Final
+
 from ocppcore import standard, topics
 from ocppcore.authorization import NO_RULES, Rules
 from ocppcore.commands import ENDED, Ended, ask_needs
 from ocppcore.contracts import tariffs as contract
+from ocppcore.contracts.charge_details import ChargeDetailDue, ChargeDetailMade, MakeChargeDetail, ReRate
+from ocppcore.contracts.inquiries import (
+    InquiriesResumed,
+    InquiryMoved,
+    InquiryOpened,
+    StationEvidence,
+    TransactionGraded,
+    TransactionReconciled,
+)
 from ocppcore.contracts.transactions import (
     REMOTE_START,
     REMOTE_STOP,
@@ -17,29 +29,113 @@ from ocppcore.contracts.transactions import (
     RunningCostDue,
     TransactionConflict,
     TransactionEnded,
+    TransactionEvent,
     TransactionStarted,
     TransactionUpdated,
 )
 from ocppcore.pseudonym import Pseudonyms
-from ocppcore.service import Context, Fold, Need, Outcome, Part, RequestHandler, Service, TimerHandler, View
+from ocppcore.service import (
+    ConnectionHandler,
+    Context,
+    Fold,
+    Need,
+    Outcome,
+    Part,
+    Put,
+    RequestHandler,
+    Service,
+    Timer,
+    TimerHandler,
+    View,
+)
+from ocppcore.store import Upsert
 from services.transactions import metering_part, reservation_part
 from services.transactions.actions import routes
 from services.transactions.actions.transaction_event import TransactionEvents
-from services.transactions.domain import cost, fallback, open_transactions, remote, reservation, tariff, transaction
+from services.transactions.domain import (
+    book,
+    charge_detail,
+    cost,
+    fallback,
+    inquiry,
+    open_transactions,
+    remote,
+    reservation,
+    tariff,
+    transaction,
+)
 from services.transactions.domain.cost import Costs
 
 
+def _event_needs(event: TransactionEvent) -> tuple[Need, ...]:
+    return (*transaction.needs(event), *book.event_needs(event), *cost.event_needs(event))
+
+
+def _evolve_event(event: TransactionEvent, view: View) -> Iterable[Put | Timer]:
+    yield from transaction.evolve(event, view)
+    yield from book.evolve_event(event, view)
+    yield from cost.evolve(event, view)
+
+
+def _project_event(event: TransactionEvent, view: View) -> Iterable[Upsert]:
+    yield from transaction.project(event, view)
+    yield from book.project_clock(event, view)
+
+
+def _reconciled_needs(event: TransactionReconciled) -> tuple[Need, ...]:
+    return (*transaction.reconciled_needs(event), *book.book_needs(event))
+
+
+def _evolve_reconciled(event: TransactionReconciled, view: View) -> Iterable[Put | Timer]:
+    yield from transaction.evolve_reconciled(event, view)
+    yield from book.evolve_reconciled(event, view)
+
+
 def _ended_needs(body: Ended, station: str) -> tuple[Need, ...]:
-    if body.reference.startswith(reservation.REFERENCE):
-        return reservation.ended_needs(body, station)
+    for asker in (inquiry, reservation):
+        if body.reference.startswith(asker.REFERENCE):
+            return tuple(asker.ended_needs(body, station))
     return remote.ended_needs(body, station)
 
 
 def _ended(body: Ended, view: View, context: Context) -> Outcome:
     """A command that one of our own operations asked for."""
+    if body.reference.startswith(inquiry.REFERENCE):
+        return inquiry.answered(body, view, context)
     if body.reference.startswith(reservation.REFERENCE):
         return reservation.command_ended(body, view, context)
     return remote.command_ended(body, view, context)
+
+
+INQUIRIES: Final = Part(
+    requests=(RequestHandler(StationEvidence.NAME, StationEvidence, inquiry.evidence, needs=inquiry.evidence_needs),),
+    timers=(TimerHandler(book.INQUIRE, inquiry.due, needs=inquiry.due_needs),),
+    connections=(ConnectionHandler(inquiry.connected, inquiry.connection_needs),),
+    folds=(
+        Fold(InquiryOpened, book.book_needs, book.evolve_opened),
+        Fold(InquiryMoved, book.book_needs, book.evolve_moved),
+        Fold(InquiriesResumed, book.book_needs, book.evolve_resumed),
+    ),
+)
+"""What the CSMS asks stations by itself, and what it concludes (E14)."""
+
+
+CHARGE_DETAILS: Final = Part(
+    requests=(
+        RequestHandler(
+            MakeChargeDetail.NAME, MakeChargeDetail, charge_detail.make, charge_detail.needs, charge_detail.lookups
+        ),
+        RequestHandler(ReRate.NAME, ReRate, charge_detail.rerate, charge_detail.needs, charge_detail.lookups),
+    ),
+    timers=(TimerHandler(charge_detail.WAIT, charge_detail.due, charge_detail.due_needs),),
+    folds=(
+        Fold(ChargeDetailDue, derive=charge_detail.derive_due),
+        Fold(ChargeDetailMade, charge_detail.made_needs, charge_detail.evolve_made, charge_detail.project_made),
+    ),
+    aggregates=(charge_detail.Charged,),
+    tables=(charge_detail.CHARGE_DETAILS,),
+)
+"""What is billed of a transaction."""
 
 
 def parts(
@@ -48,25 +144,23 @@ def parts(
     costs: Costs = cost.UTC,
     roll_up: metering_part.Roll | None = None,
 ) -> tuple[Part, ...]:
-    """Transactions, remote starts and stops, reservations, meter values over time, tariffs, what tokens have open."""
+    """Transactions, remote starts and stops, what is asked after, reservations, meter values over time, tariffs, what
+    is billed, what tokens have open."""
     transactions = Part(
         actions=routes(TransactionEvents(pseudonyms, rules, costs)),
         folds=(
             *(
-                Fold(
-                    kind,
-                    lambda event: (*transaction.needs(event), *cost.event_needs(event)),
-                    lambda event, view: (*transaction.evolve(event, view), *cost.evolve(event, view)),
-                    transaction.project,
-                )
+                Fold(kind, _event_needs, _evolve_event, _project_event)
                 for kind in (TransactionStarted, TransactionUpdated, TransactionEnded)
             ),
             Fold(TransactionConflict, transaction.needs, transaction.evolve_conflict, transaction.project),
             Fold(MeterValuesReceived),
             Fold(ReservationStatusReported),
+            Fold(TransactionReconciled, _reconciled_needs, _evolve_reconciled, transaction.project),
+            Fold(TransactionGraded, evolve=charge_detail.evolve_graded, derive=charge_detail.derive_graded),
         ),
-        aggregates=(transaction.Transaction, transaction.SeqPage, cost.Agreement),
-        tables=(transaction.TRANSACTIONS,),
+        aggregates=(transaction.Transaction, transaction.SeqPage, book.StationBook, cost.Agreement),
+        tables=(transaction.TRANSACTIONS, book.STATION_CLOCKS),
         copies=(topics.TOKENS, topics.STATIONS, topics.APIKEYS, topics.TARIFFS),
     )
     costs_due = Part(
@@ -88,6 +182,7 @@ def parts(
                 RemoteStart,
                 remote.start,
                 needs=lambda body, station: (*remote.start_needs(body, station), *ask_needs(body.ask, station)),
+                lookups=remote.start_lookups,
             ),
             RequestHandler(
                 REMOTE_STOP,
@@ -140,6 +235,8 @@ def parts(
         transactions,
         costs_due,
         remotes,
+        INQUIRIES,
+        CHARGE_DETAILS,
         tariffs,
         open_transactions.part(),
         reservation_part.part(rules),

@@ -95,6 +95,8 @@ AFTER = {
     "ApiKeyChanged": ["ApiKeyCreated"],
     "ApiKeyRevoked": ["ApiKeyCreated"],
     "TransactionConflict": ["TransactionUpdated"],
+    "TransactionReconciled": ["TransactionUpdated"],
+    "InquiryMoved": ["InquiryOpened"],
     "RemoteMoved": ["RemoteAsked"],
     "MeterKeyRemoved": ["MeterKeyRegistered"],
     "ReservationMoved": ["ReservationAsked"],

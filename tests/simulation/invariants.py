@@ -9,6 +9,8 @@ import orjson
 
 from ocppcore import actions, topics
 from ocppcore.authorization import OpenState
+from ocppcore.contracts.charge_details import ChargeDetailMade
+from ocppcore.contracts.inquiries import InquiryEvent, TransactionGraded
 from ocppcore.contracts.open_transactions import ExcessStopped, OpenTransactionsChanged, TransactionCounted
 from ocppcore.contracts.transactions import TransactionConflict, TransactionEnded, TransactionEvent
 from ocppcore.engine.batch import Batch, Cache, Cell, decode_event
@@ -17,7 +19,7 @@ from ocppcore.memory import MemoryLog, MemoryStore
 from ocppcore.store import StateKey
 from tests.simulation.world import CELLS, Decided, World
 
-UNORDERED = (TransactionEvent, TransactionConflict)
+UNORDERED = (TransactionEvent, TransactionConflict, InquiryEvent)
 SENT_NEVER = ("not_connected", "expired")
 
 
@@ -33,6 +35,7 @@ async def violations(world: World) -> list[str]:
     found += [error for station in world.stations for error in station.errors]
     found += [text for station in world.stations for text in station.tokenless_answers]
     found += acknowledged_once(world)
+    found += graded_truly(world)
     found += streams_whole(world)
     found += commands_true(world)
     found += counted_once(world)
@@ -79,6 +82,55 @@ def acknowledged_once(world: World) -> list[str]:
             seen = orjson.loads(str(row[columns.index("seen")])) if row else []
             if not any(low <= seq_no <= high for low, high in seen):
                 found.append(f"acknowledged and not in the projection: {key}")
+    return found
+
+
+def graded_truly(world: World) -> list[str]:
+    """What billing is told last of a transaction is what its station was acknowledged (E14)."""
+    last = {
+        (event.station, event.transaction_id): event
+        for event, _ in _events(world, "transactions")
+        if isinstance(event, TransactionGraded)
+    }
+    found = []
+    for station in world.stations:
+        name = station.identity.casefold()
+        for id_ in {id_ for id_, _ in station.acknowledged}:
+            said = {seq_no: event["eventType"] for (of, seq_no), event in station.acknowledged.items() if of == id_}
+            kinds, gaps = set(said.values()), max(said) - min(said) + 1 - len(said)
+            disputed = any(twins for (of, _), twins in station.contradicted.items() if of == id_)
+            graded = last.get((name, id_))
+            if disputed or graded is None:
+                if "Ended" in kinds and graded is None:
+                    found.append(f"{name} {id_}: ended, and not graded")
+                continue
+            expected = "complete" if {"Started", "Ended"} <= kinds and not gaps else "gaps"
+            if graded.grade != ("estimated" if "Ended" not in kinds else expected):
+                found.append(f"{name} {id_}: graded {graded.grade}, the station said {said}")
+    return found
+
+
+def charge_details(world: World) -> dict[str, bytes]:
+    """The records of transactions that no station contradicted, by their ids: their bytes, less what was measured of
+    the station's clock, which depends on when its messages came."""
+    disputed = {(one.identity.casefold(), id_) for one in world.stations for id_, _ in one.twins}
+    found: dict[str, bytes] = {}
+    for event, _ in _events(world, "transactions"):
+        if isinstance(event, ChargeDetailMade):
+            made, offset = event.detail, event.detail.clock_offset_ms
+            if (made.station, made.transaction_id) in disputed:
+                continue
+            assert made.started_at is not None and made.ended_at is not None
+            plain = msgspec.structs.replace(
+                made,
+                clock_offset_ms=0,
+                started_at=made.started_at - offset,
+                ended_at=made.ended_at - offset,
+                periods=tuple(
+                    msgspec.structs.replace(one, start=one.start - offset, end=one.end - offset) for one in made.periods
+                ),
+            )
+            assert found.setdefault(made.id, msgspec.json.encode(plain)) == msgspec.json.encode(plain), made.id
     return found
 
 

@@ -204,7 +204,7 @@ class ModelStation:
         return frame
 
     async def _obey(self, call: list[Any]) -> None:
-        _, command_id, action, _ = call
+        _, command_id, action, asked = call
         self.executed[command_id] += 1
         if not self.calm and self.chance.random() < 0.15:
             self._lose()
@@ -213,9 +213,18 @@ class ModelStation:
         if action == "RequestStopTransaction":
             payload = {"status": "Accepted"}
         if action == "GetTransactionStatus":
-            payload = {"messagesInQueue": False}
+            payload = self._transaction_status(asked.get("transactionId"))
         if self.link is not None:
             self.link.send(json.dumps([3, command_id, payload]).encode())
+
+    def _transaction_status(self, transaction: str | None) -> Json:
+        """E14: what waits in the queue; a transaction whose end waits there goes on."""
+        waiting = [payload for action, payload in self.queue if action == "TransactionEvent"]
+        if transaction is None:
+            return {"messagesInQueue": bool(waiting)}
+        mine = [payload for payload in waiting if payload["transactionInfo"]["transactionId"] == transaction]
+        ongoing = any(payload["eventType"] == "Ended" for payload in mine)
+        return {"messagesInQueue": bool(mine), "ongoingIndicator": ongoing}
 
     def _lose(self) -> None:
         if self.link is not None:

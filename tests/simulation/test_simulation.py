@@ -2,18 +2,22 @@
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import msgspec
 import pytest
 
 from ocppcore import authorization
+from ocppcore.contracts.charge_details import ChargeDetail
 from ocppcore.contracts.open_transactions import Count
 from ocppcore.engine import step
 from ocppcore.memory import MemoryStore
 from ocppcore.service import NOTHING, Context, Outcome, View
 from services.transactions.actions import transaction_event
-from services.transactions.domain import open_transactions
+from services.transactions.domain import charge_detail, open_transactions
+from services.transactions.domain.transaction import Transaction
 from tests.simulation import stations
-from tests.simulation.run import run_seed
+from tests.simulation.run import billed, run_seed
 
 SEEDS = int(os.environ.get("CSMS_SIMULATION_SEEDS", "1000"))
 BLOCK = 50
@@ -27,6 +31,29 @@ def test_promises_hold_whatever_happens(first: int) -> None:
     bad = {seed: found for seed in range(first, min(first + BLOCK, SEEDS + 1)) if (found := run_seed(seed))}
     lines = [f"python -m tests.simulation {seed}   # {found[0]}" for seed, found in bad.items()]
     assert not bad, "repeat with:\n" + "\n".join(lines)
+
+
+BILLED = max(2, SEEDS // 20)
+
+
+def test_what_is_billed_is_the_same_whatever_happens() -> None:
+    """The set of charge detail records under faults equals, byte for byte, that of the run without."""
+    counted = 0
+    for seed in range(1, BILLED + 1):
+        calm = billed(seed, faults=False)
+        assert billed(seed, faults=True) == calm, f"seed {seed}"
+        counted += sum(b'"currency":"EUR"' in made for made in calm.values())
+    assert counted > BILLED, "that was no load"
+
+
+def test_it_finds_a_time_of_receipt_in_what_is_billed(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = charge_detail.detail
+
+    def hasty(held: Transaction, *args: Any, **more: Any) -> ChargeDetail:
+        return msgspec.structs.replace(whole(held, *args, **more), stopped_reason=str(held.heard_at))
+
+    monkeypatch.setattr(charge_detail, "detail", hasty)
+    assert any(billed(seed, faults=True) != billed(seed, faults=False) for seed in range(1, TRIES + 1))
 
 
 def _violations() -> Iterator[str]:

@@ -53,6 +53,7 @@ TARIFFS = tuple(
     for price in ("0.30", "0.50")
 )
 """The second takes the first one's place while transactions run."""
+IN_FORCE_S = 60
 OUTBOUND = Seal(KEY, "outbound frames")
 PROCESS: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("process", default=None)
 REPLICAS = {"device": 1, "auth": 1, "transactions": 2, "smartcharging": 1}
@@ -191,7 +192,7 @@ class SimLink:
 
     def _down(self, frame: bytes | None) -> None:
         if self.open:
-            self.station.incoming.put_nowait(frame)  # type: ignore[arg-type]
+            self.station.incoming.put_nowait(frame)
             if frame is None:
                 self.open = False
 
@@ -217,8 +218,10 @@ class Transport:
 class World:
     """One run, from one seed."""
 
-    def __init__(self, seed: int, *, stations: int = 3, faults: bool = True) -> None:
+    def __init__(self, seed: int, *, stations: int = 3, faults: bool = True, one_tariff: bool = False) -> None:
         self.seed = seed
+        self.one_tariff = one_tariff
+        """The tariff is in force everywhere before the first station comes, and stays: costs cannot differ."""
         self.chance = random.Random(seed)
         self.faults = faults
         self.crashes = 0
@@ -347,6 +350,8 @@ class World:
         """Faults while the stations talk, then calm until everything has been said and decided."""
         await self._prepare()
         tasks = [asyncio.create_task(process.live()) for process in (*self.processes, *self.gateways)]
+        if self.one_tariff:
+            await asyncio.sleep(IN_FORCE_S)
         tasks += [asyncio.create_task(station.live()) for station in self.stations]
         asking = asyncio.create_task(self._command())
         tasks += [asyncio.create_task(self._disturb()), asking]
@@ -402,7 +407,8 @@ class World:
         """Now and then a command for some station; some asked twice, as a client does that got no answer."""
         log = MemoryLog(self.cluster)
         await asyncio.sleep(self.chance.uniform(1, 15))
-        await self._request(log, "transactions", PutTariff.NAME, "t", PutTariff(tariff=TARIFFS[1]), "changed")
+        if not self.one_tariff:
+            await self._request(log, "transactions", PutTariff.NAME, "t", PutTariff(tariff=TARIFFS[1]), "changed")
         for number in range(self.chance.randint(1, 5)):
             await asyncio.sleep(self.chance.uniform(1, 15))
             station = self.chance.choice(self.stations).identity.casefold()

@@ -6,6 +6,7 @@ The rows are what ended transactions leave, without their events: reading is mea
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from hashlib import md5
 from itertools import count
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -56,6 +57,10 @@ VALUES: Final[Mapping[str, str]] = {
     "missing": "0",
     "conflicts": "0",
     "offline": "false",
+    "grade": f"CASE WHEN {ENDED} THEN 'complete' ELSE 'open' END",
+    "gaps_final": "false",
+    "clock_offset_ms": "0",
+    "clock_steady": "true",
     "heard_at": HEARD,
     "changed_at": f"{HEARD} + 3600000",
 }
@@ -96,6 +101,9 @@ def questions(rows: int) -> Mapping[str, Callable[[int], dict[str, Any]]]:
         "of a station, open": lambda n: {"stationId": station(n), "state": "open"},
         "of a station's EVSE": lambda n: {"stationId": station(n), "evseId": n % 4 + 1},
         "of all EVSEs 3": lambda _: {"evseId": 3},
+        "complete": lambda _: {"completeness": "complete"},
+        "estimated (none)": lambda _: {"completeness": "estimated"},
+        "of a token": lambda n: {"token": md5(str(n * 7919 % min(1_000_000, rows)).encode()).hexdigest()},
     }
 
 

@@ -42,6 +42,7 @@ async def events(system: System, ledger: Ledger) -> Events:
                     decoded += [decode_event(definition, record.headers, record.value) for record in stream.records]
             if service == "transactions":
                 found.faults += judge.recorded_once(judge.business_keys(decoded), ledger)
+                found.faults += judge.billed_as_said(decoded)
     finally:
         await log.close()
     return found

@@ -3,12 +3,18 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import NamedTuple
 
-from ocppcore.contracts.transactions import TransactionEvent
+from msgspec import json, structs
+
+from ocppcore.contracts.charge_details import ChargeDetail, ChargeDetailMade
+from ocppcore.contracts.transactions import TransactionConflict, TransactionEvent
 from ocppcore.log import Record
 from ocppcore.service import Event
 from ocppcore.topics import normalise
+from services.transactions.domain.charge_detail import detail
+from services.transactions.domain.transaction import Transaction, merged
 from simulator.ledger import TransactionRecord
 
 OPEN = frozenset({"waiting", "queued", "sending"})
@@ -81,6 +87,47 @@ def recorded_once(keys: Counter[Key], ledger: Iterable[TransactionRecord]) -> li
             if (*place, seq_no) not in keys
         ]
     return faults
+
+
+def billed_as_said(events: Sequence[Event]) -> list[str]:
+    """Each whole transaction was billed once, and what it was billed is, byte for byte, what its recorded events give
+    when they are decided in order, without anything dying. Their arrival decides which of two contents counts, so
+    what a station contradicted is left out."""
+    said: dict[tuple[str, str], list[TransactionEvent]] = {}
+    made: dict[tuple[str, str], list[ChargeDetail]] = {}
+    disputed: set[tuple[str, str]] = set()
+    for event in events:
+        match event:
+            case TransactionEvent():
+                said.setdefault((event.station, normalise(event.transaction_id)), []).append(event)
+            case TransactionConflict():
+                disputed.add((event.station, normalise(event.transaction_id)))
+            case ChargeDetailMade():
+                place = (event.station, normalise(event.detail.transaction_id))
+                made.setdefault(place, []).append(event.detail)
+    faults = []
+    for place in said.keys() - disputed:
+        held: Transaction | None = None
+        for event in sorted(said[place], key=lambda one: one.seq_no):
+            held = merged(held, event)
+        assert held is not None
+        found = made.get(place, [])
+        if held.grade != "complete":
+            faults += [f"{place}: billed as {one.grade}, though it is {held.grade}" for one in found]
+        elif len(found) != 1:
+            faults.append(f"{place}: {len(found)} charge detail records instead of one")
+        elif _unpriced(found[0]) != _unpriced(detail(held, {}, found[0].zone, version=1, why="made", rerated=None)):
+            faults.append(f"{place}: what was billed is not what the station said: {found[0]}")
+    return faults
+
+
+def _unpriced(made: ChargeDetail) -> bytes:
+    """The record's bytes without what its tariff made of it."""
+    nothing = Decimal(0)
+    bare = structs.replace(
+        made, currency="", excl_vat=nothing, incl_vat=nothing, limit="", unlimited_excl_vat=None, lines=()
+    )
+    return json.encode(bare)
 
 
 def commands(shown: Iterable[Command], answered: Mapping[str, int]) -> list[str]:

@@ -59,6 +59,7 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     `identity`: the station's id as it spells it, where that differs. `register_drops`: how often the register fell
     among this event's own readings, and `registered_wh` the energy along them, both only where that is more than the
     first and the last register show. `current_a`: what its newest sample of Current.Import shows, over all phases.
+    `clock_offset_ms`: of an offline event, what the station's clock was behind ours when it was last seen to be wrong.
 
     What it costs (I02, I03): `tariff` names the tariff that applies from this event on, as the transaction's course
     has it ("": nobody looked), `agreed` holds it where the transaction had not named it before. `cost`: of the
@@ -97,6 +98,7 @@ class TransactionEvent(Event, frozen=True, kw_only=True):
     register_drops: int = 0
     current_a: str = ""
     tariff: str = ""
+    clock_offset_ms: int | None = None
     agreed: Agreed | None = None
     driver: Driver | None = None
     cost: Cost | None = None
@@ -215,7 +217,10 @@ class RemoteStop(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RemoteAsked(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A remote start (`remote_start_id` set) or stop was asked for. `identity`: as in TransactionEvent."""
+    """A remote start (`remote_start_id` set) or stop was asked for. `identity`: as in TransactionEvent.
+
+    `wait_ms`: for the effect, once the station has accepted; `due` holds before. `warnings`: doubts about it.
+    """
 
     TYPE: ClassVar[str] = "transactions.RemoteAsked.v1"
     station: str
@@ -229,6 +234,8 @@ class RemoteAsked(Event, frozen=True, kw_only=True, omit_defaults=True):
     evse_id: int | None = None
     actor: str = ""
     identity: str = ""
+    wait_ms: int = 0
+    warnings: tuple[str, ...] = ()
 
     def subject(self) -> str:
         return self.station

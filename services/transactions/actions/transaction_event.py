@@ -30,6 +30,8 @@ from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from ocppcore.wire import dump_json, load_json
 from services.transactions.domain import (
     fallback,
+    grading,
+    inquiry,
     meter_gaps,
     meter_hours,
     open_transactions,
@@ -37,6 +39,7 @@ from services.transactions.domain import (
     reservation,
     signed_values,
 )
+from services.transactions.domain.book import StationBook, book_of
 from services.transactions.domain.cost import UTC, Costs
 from services.transactions.domain.metering import current, fallen, first_and_last, registers
 from services.transactions.domain.said import Request, Said, milliseconds, read
@@ -103,6 +106,7 @@ class TransactionEvents:
             *self.costs.needs(station, info.transactionId),
             *fallback.needs(station),
             (remote.Remote, remote.stop_key(station, info.transactionId)),
+            (StationBook, station),
         ]
         if info.remoteStartId is not None:
             found.append((remote.Remote, remote.start_key(station, info.remoteStartId)))
@@ -146,9 +150,10 @@ class TransactionEvents:
             response = TransactionEventResponse(**fields, **told.fields())
             if kept == digest or is_known_conflict(view, context.station, transaction_id, seq_no, digest):
                 return Outcome(reply=response)
-            return Outcome((self._conflict(request, context, digest, kept, asked.pseudonym),), reply=response)
+            conflict = self._conflict(request, context, digest, kept, asked.pseudonym)
+            return Outcome((conflict, *grading.disputed(conflict, view)), reply=response)
         event, told = self.costs.priced(
-            self._event(said, context, digest, asked), asked.token, bool(said.meter_values), view, context
+            self._event(said, view, context, digest, asked), asked.token, bool(said.meter_values), view, context
         )
         fields |= told.fields()
         response = TransactionEventResponse(**fields) if fields else EMPTY
@@ -159,6 +164,7 @@ class TransactionEvents:
             events += _metering(said, evse, view, context)
         events += meter_gaps.noticed(event, held, evse, view, context)
         events += self._effects(event, view, context)
+        events += inquiry.after_event(event, view)
         if _concerns(request):
             events += open_transactions.after_event(event, info, asked.token, self.asker, view)
         if request.idToken is not None or request.reservationId is not None:
@@ -187,7 +193,7 @@ class TransactionEvents:
         info = decide(request.idToken.type, found.token, found.where, self.rules)
         return _Asked(pseudonym, found.token, info, asking.positions(view, pseudonym, found, self.asker))
 
-    def _event(self, said: Said, context: Context, digest: str, asked: "_Asked") -> TransactionEvent:
+    def _event(self, said: Said, view: View, context: Context, digest: str, asked: "_Asked") -> TransactionEvent:
         request, transaction, evse = said.request, said.request.transactionInfo, said.request.evse
         readings = registers(said.meter_values)
         first, last = first_and_last(readings)
@@ -222,6 +228,7 @@ class TransactionEvents:
             last_register=last,
             registered_wh=registered_wh,
             register_drops=drops,
+            clock_offset_ms=book_of(view, context.station).clock_offset_ms if request.offline else None,
             current_a=current(said.meter_values),
         )
 

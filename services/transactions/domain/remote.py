@@ -9,7 +9,10 @@ from typing import ClassVar
 
 import msgspec
 
+from ocppcore import topics
+from ocppcore.authorization import TokenState, Where, decide
 from ocppcore.commands import Ended, commands, spelled
+from ocppcore.contracts.device import StationState
 from ocppcore.contracts.transactions import RemoteAsked, RemoteMoved, RemoteStart, RemoteState, RemoteStop
 from ocppcore.service import (
     NOTHING,
@@ -17,6 +20,7 @@ from ocppcore.service import (
     Context,
     Drop,
     Event,
+    Lookup,
     Need,
     Outcome,
     Put,
@@ -48,6 +52,7 @@ REMOTE = Table(
         "asked_at": "bigint",
         "changed_at": "bigint",
         "actor": "text",
+        "warnings": "jsonb",
     },
     ("operation_id",),
     indexes=(("station", "asked_at"),),
@@ -77,6 +82,21 @@ def stop_key(station: str, transaction_id: str) -> str:
     return f"{transaction_key(station, transaction_id)}/stop"
 
 
+def start_lookups(body: RemoteStart, station: str) -> tuple[Lookup, ...]:
+    return ((topics.TOKENS, body.token), (topics.STATIONS, station))
+
+
+def _doubts(body: RemoteStart, view: View, context: Context) -> Iterable[str]:
+    """Whether the idToken would be accepted once the transaction starts with it (F01.FR.03): it is judged then."""
+    station = view.copy(topics.STATIONS, StationState, context.station)
+    types = station.evse_types if station else {}
+    token = view.copy(topics.TOKENS, TokenState, body.token)
+    where = Where(context.station, context.now, evse=body.evse_id, evse_types=types, purpose="start")
+    info = decide(body.token_type, token, where)
+    if info.status != "Accepted":
+        yield f"idToken: would be answered {info.status} now, the station stops what it starts with it (F01.FR.03)"
+
+
 def start_needs(body: RemoteStart, station: str) -> tuple[Need, ...]:
     return ((Remote, start_key(station, body.remote_start_id)),)
 
@@ -99,6 +119,7 @@ def start(body: RemoteStart, view: View, context: Context) -> Outcome:
         operation_id=body.operation_id,
         command_id=body.ask.command_id,
         due=context.now + body.wait_ms,
+        warnings=(*body.ask.warnings, *_doubts(body, view, context)),
         remote_start_id=body.remote_start_id,
         token=body.token,
         token_type=body.token_type,
@@ -121,7 +142,9 @@ def stop(body: RemoteStop, view: View, context: Context) -> Outcome:
         station=context.station,
         operation_id=body.operation_id,
         command_id=body.ask.command_id,
-        due=context.now + body.wait_ms,
+        due=context.now + body.ask.queue_for_ms + body.wait_ms,
+        wait_ms=body.wait_ms,
+        warnings=body.ask.warnings,
         transaction_id=body.transaction_id,
         actor=context.actor,
         identity=spelled(body.ask.identity, context),
@@ -203,6 +226,8 @@ def evolve_moved(event: RemoteMoved, view: View) -> Iterable[Put | Drop | Timer]
     remote = view.get(Remote, event.key)
     assert remote is not None, f"no remote operation {event.key}"
     if event.state == "accepted":
+        if remote.asked.wait_ms:
+            yield Timer(WAIT, event.key, event.at + remote.asked.wait_ms)
         transaction_id = event.transaction_id or remote.transaction_id
         yield Put(event.key, msgspec.structs.replace(remote, state=event.state, transaction_id=transaction_id))
         return
@@ -236,6 +261,7 @@ def _row(asked: RemoteAsked, state: RemoteState, at: int, transaction_id: str, r
         asked.at,
         at,
         asked.actor,
+        msgspec.json.encode(asked.warnings).decode(),
     )
     return Upsert(REMOTE, row)
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import msgspec
 
+from ocppcore.contracts.inquiries import Grade, TransactionReconciled
 from ocppcore.contracts.transactions import (
     Cost,
     Register,
@@ -29,6 +30,8 @@ from services.transactions.domain.course import Piece
 PAGE = 64
 CONFLICTS_KNOWN_MAX = 8
 """Other contents of one seqNo that are told apart: what comes beyond them is raised each time it comes."""
+CLOCK_TOLERANCE_MS = 60_000
+"""A station's clock that is less wrong than this is taken as it is."""
 RANGES_MAX = 250
 """Ranges of seqNos that are told apart in one transaction: each event rewrites them all."""
 
@@ -63,6 +66,9 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     numbers that did not come, and `pieces` are given up: the energy is what the first and last register show, or any
     one event. All else is the same in any order of arrival.
 
+    `latest`: the highest seqNo and its timestamp; `live_at`: our clock when an event last came that was not sent late.
+    `skew`: the least and the most by which such events came after their timestamps (ms). `closed`: when and why the end
+    was concluded; `gaps_final`: so many missing events will not come any more.
     `course`: what it contributes to its cost (`course.py`), `cost`: as the event that came last found it.
     """
 
@@ -91,12 +97,63 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     span_drops: int = 0
     offline: bool = False
     conflicts: int = 0
+    latest: tuple[int, int] | None = None
+    live_at: int = 0
+    skew: tuple[int, int] | None = None
+    closed: tuple[int, str] | None = None
+    gaps_final: int = 0
     course: tuple[Piece, ...] = ()
     cost: Cost | None = None
 
     @property
     def state(self) -> str:
-        return "ended" if self.ended else "open"
+        return "ended" if self.over else "open"
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended: the station said so, or it was concluded."""
+        return self.ended is not None or self.closed is not None
+
+    @property
+    def missing(self) -> int:
+        """How many events are missing."""
+        return sum(high - low + 1 for low, high in self.gaps)
+
+    @property
+    def grade(self) -> Grade:
+        """How much is known of it."""
+        if not self.over:
+            return "open"
+        if self.conflicts:
+            return "disputed"
+        if self.ended is None:
+            return "estimated"
+        return "complete" if self.started and self.gaps_exact and not self.gaps else "gaps"
+
+    @property
+    def ended_at(self) -> int | None:
+        """The end by the station's clock: as it said, or (concluded) the latest time it said anything for."""
+        if self.ended:
+            return self.ended[1]
+        return self.latest[1] if self.closed and self.latest else None
+
+    @property
+    def clock_offset_ms(self) -> int:
+        """What to add to the station's times of this transaction: 0 where its clock was right, or is not known.
+
+        An event that was sent as it happened arrives a little after its timestamp. The least of these differences
+        shows the clock, whatever was delayed on its way.
+        """
+        if self.skew is None or not self.clock_steady:
+            return 0
+        return self.skew[0] if abs(self.skew[0]) >= CLOCK_TOLERANCE_MS else 0
+
+    @property
+    def clock_steady(self) -> bool:
+        """False: the clock was set during the transaction, so that no one offset is right."""
+        if self.skew is None or self.skew[0] > -CLOCK_TOLERANCE_MS:
+            return True
+        return self.skew[1] < self.skew[0] + max(CLOCK_TOLERANCE_MS, -self.skew[0] // 2)
 
     @property
     def owner(self) -> tuple[str, str] | None:
@@ -189,6 +246,12 @@ TRANSACTIONS = Table(
         "conflicts": "bigint",
         "offline": "boolean",
         "time_spent_charging_s": "bigint",
+        "grade": "text",
+        "closed_at": "bigint",
+        "closed_cause": "text",
+        "gaps_final": "boolean",
+        "clock_offset_ms": "bigint",
+        "clock_steady": "boolean",
         "currency": "text",
         "cost_excl_vat": "numeric",
         "cost_incl_vat": "numeric",
@@ -196,7 +259,14 @@ TRANSACTIONS = Table(
         "changed_at": "bigint",
     },
     ("station", "key"),
-    indexes=(("heard_at",), ("state", "heard_at"), ("station", "heard_at")),
+    indexes=(
+        ("heard_at", "station", "key"),
+        ("state", "heard_at", "station", "key"),
+        ("station", "heard_at", "key"),
+        ("grade", "heard_at", "station", "key"),
+        ("token", "heard_at", "station", "key"),
+        ("evse_id", "heard_at", "station", "key"),
+    ),
 )
 
 
@@ -293,6 +363,11 @@ class _Merged:
     def note(self, before: Transaction | None, event: TransactionEvent, after: Transaction) -> None:
         self._held = (before, event, after)
 
+    def held(self, before: Transaction | None, event: TransactionEvent) -> Transaction | None:
+        """It stays, for the fold."""
+        held = self._held
+        return held[2] if held is not None and held[0] is before and held[1] is event else None
+
     def taken(self, before: Transaction | None, event: TransactionEvent) -> Transaction | None:
         held, self._held = self._held, None
         return held[2] if held is not None and held[0] is before and held[1] is event else None
@@ -301,6 +376,11 @@ class _Merged:
 _merged = _Merged()
 note_merged = _merged.note
 """What `merge` gave for these very objects; a fold of any others merges itself."""
+
+
+def merged(before: Transaction | None, event: TransactionEvent) -> Transaction:
+    """The transaction with one more of its events, None: with its first."""
+    return _merged.held(before, event) or merge(before or begin(event), event)
 
 
 def merge(before: Transaction, event: TransactionEvent) -> Transaction:
@@ -354,9 +434,37 @@ def merge(before: Transaction, event: TransactionEvent) -> Transaction:
         span_wh=energy.largest(before.span_wh, said.energy) if said else before.span_wh,
         span_drops=max(before.span_drops, said.drops) if said else before.span_drops,
         offline=before.offline or event.offline,
+        latest=max(before.latest, (seq, event.timestamp)) if before.latest else (seq, event.timestamp),
+        live_at=before.live_at if event.offline else max(before.live_at, event.at),
+        skew=_skew(before.skew, event),
         course=course.add(told, seen, event, owner) if gaps_exact else course.forget(told, event),
         cost=event.cost or before.cost,
     )
+
+
+def _skew(held: tuple[int, int] | None, event: TransactionEvent) -> tuple[int, int] | None:
+    late = event.clock_offset_ms if event.offline else event.at - event.timestamp
+    if late is None or (held is not None and held[0] <= late <= held[1]):
+        return held
+    return (min(held[0], late), max(held[1], late)) if held else (late, late)
+
+
+def reconciled(before: Transaction, event: TransactionReconciled) -> Transaction:
+    """The transaction with what was concluded about it."""
+    if event.what == "gaps_final":
+        return msgspec.structs.replace(before, gaps_final=event.missing)
+    return msgspec.structs.replace(before, closed=before.closed or (event.at, event.cause), gaps_final=event.missing)
+
+
+def reconciled_needs(event: TransactionReconciled) -> tuple[Need, ...]:
+    return ((Transaction, transaction_key(event.station, event.transaction_id)),)
+
+
+def evolve_reconciled(event: TransactionReconciled, view: View) -> Iterable[Put]:
+    key = transaction_key(event.station, event.transaction_id)
+    before = view.get(Transaction, key)
+    assert before is not None, f"nothing to reconcile: {key}"
+    yield Put(key, reconciled(before, event))
 
 
 def _earliest(held: tuple[int, int] | None, seq_no: int, value: int | None) -> tuple[int, int] | None:
@@ -400,12 +508,13 @@ def _listed(ranges: Sequence[tuple[int, int]]) -> str:
     return msgspec.json.encode(ranges).decode() if ranges else "[]"
 
 
-def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterable[Upsert]:
+def project(event: TransactionEvent | TransactionConflict | TransactionReconciled, view: View) -> Iterable[Upsert]:
     """The transaction's row as the API shows it."""
     key = transaction_key(event.station, event.transaction_id)
     held = view.get(Transaction, key)
     assert held is not None, f"no transaction {key}"
     gaps, energy_wh = held.gaps, held.energy_wh
+    missing = sum(high - low + 1 for low, high in gaps)
     row = (
         held.station,
         normalise(held.transaction_id),
@@ -415,7 +524,7 @@ def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterab
         held.evse[1] if held.evse else None,
         held.connector[1] if held.connector else None,
         held.started[1] if held.started else None,
-        held.ended[1] if held.ended else None,
+        held.ended_at,
         held.charging_state.value if held.charging_state else None,
         held.stopped_reason or None,
         held.remote_start_id[1] if held.remote_start_id else None,
@@ -428,10 +537,16 @@ def project(event: TransactionEvent | TransactionConflict, view: View) -> Iterab
         _listed(held.seen),
         _listed(gaps),
         held.gaps_exact,
-        sum(high - low + 1 for low, high in gaps),
+        missing,
         held.conflicts,
         held.offline,
         held.time_spent_charging_s[1] if held.time_spent_charging_s else None,
+        held.grade,
+        held.closed[0] if held.closed else None,
+        held.closed[1] if held.closed else None,
+        bool(gaps) and missing == held.gaps_final,
+        held.clock_offset_ms,
+        held.clock_steady,
         held.cost.currency if held.cost else None,
         str(held.cost.excl_vat) if held.cost else None,
         str(held.cost.incl_vat) if held.cost else None,

@@ -93,9 +93,24 @@ def test_the_last_boot_answer_is_the_registration_until_the_next() -> None:
 
 def test_a_boot_that_changes_nothing_publishes_no_state() -> None:
     made = world()
-    before = len(made.records)
+    before = made.published(topics.STATIONS)
     made.call("BootNotification", BOOT)
-    assert len(made.records) == before
+    assert made.published(topics.STATIONS) == before
+
+
+def test_transactions_hears_of_a_boot_and_of_connectors_that_are_available() -> None:
+    made = world()
+    made.call("BootNotification", BOOT)
+    made.call("BootNotification", {**BOOT, "reason": "Triggered"})
+    for status in ("Occupied", "Available", "Available"):
+        said = {"timestamp": "2023-11-14T22:13:20Z", "connectorStatus": status, "evseId": 2, "connectorId": 1}
+        made.call("StatusNotification", said)
+    told = [record for record in made.records if record.topic == "transactions.requests"]
+    assert {record.key for record in told} == {"cs-1"}
+    assert made.published("transactions.requests") == [
+        {"what": "boot", "at": NOW},
+        {"what": "available", "at": NOW, "evse_id": 2},
+    ]
 
 
 def test_the_row_shows_the_last_boot() -> None:

@@ -165,3 +165,31 @@ def test_no_warning_shows_a_token_or_a_password_and_there_are_not_too_many() -> 
 def test_what_is_the_vendors_own_is_not_judged() -> None:
     assert warned("DataTransfer", {"vendorId": "V", "data": {"n": 0.123456789}}) == ()
     assert warned("ClearCache", {"customData": {"vendorId": "V", "n": 0.123456789}}) == ()
+
+
+@pytest.mark.requirement("F06.FR.13")
+def test_a_status_notification_is_asked_of_one_connector() -> None:
+    def trigger(message: str, **evse: int) -> tuple[str, ...]:
+        return warned("TriggerMessage", {"requestedMessage": message, **({"evse": evse} if evse else {})})
+
+    assert [text.partition(":")[0] for text in trigger("StatusNotification")] == ["evse.connectorId"]
+    assert "F06.FR.13" in trigger("StatusNotification", id=1)[0]
+    assert trigger("StatusNotification", id=1, connectorId=1) == ()
+    assert trigger("Heartbeat") == trigger("MeterValues", id=1) == ()
+
+
+@pytest.mark.requirement("E03.FR.05")
+def test_start_and_stop_points_that_do_not_go_together() -> None:
+    def points(start: str | None, stop: str | None, **more: Any) -> tuple[str, ...]:
+        data = [
+            {"component": {"name": "TxCtrlr"}, "variable": {"name": name}, "attributeValue": value, **more}
+            for name, value in (("TxStartPoint", start), ("TxStopPoint", stop))
+            if value is not None
+        ]
+        return warned("SetVariables", {"setVariableData": data})
+
+    assert "E03.FR.05" in points("Authorized,EVConnected", "EVConnected")[0]
+    assert "E06" in points("EVConnected", "")[0]
+    assert points("authorized", "EVConnected, Authorized") == points("EVConnected", "EVConnected") == ()
+    assert points("Authorized", None) == ()
+    assert points("Authorized", "EVConnected", attributeType="Target") == ()

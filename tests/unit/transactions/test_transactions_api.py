@@ -11,6 +11,7 @@ import pytest
 from fastapi import APIRouter
 
 from ocppcore import topics
+from ocppcore.clock import to_rfc3339
 from ocppcore.envelope import Frame, frame_record
 from ocppcore.http.commands import CommandDesk, Registered
 from ocppcore.pseudonym import Pseudonyms
@@ -54,6 +55,23 @@ async def send(api: Served, n: int, payload: dict[str, Any], station: str = "CS-
             await asyncio.sleep(0.001)
 
 
+async def test_a_list_of_a_time_is_cut_at_both_ends(api: Served) -> None:
+    for n in range(1, 6):
+        await send(api, n, event("Started", 0, transaction=f"T{n}"))
+
+    def at(n: int) -> str:
+        return to_rfc3339(NOW + n * 1000)
+
+    assert await listed(api, f"?until={at(4)}") == ["T3", "T2", "T1"]
+    assert await listed(api, f"?since={at(3)}") == ["T5", "T4", "T3"]
+    assert await listed(api, f"?since={at(2)}&until={at(4)}") == ["T3", "T2"]
+    page = (await api.client.get(f"/transactions?since={at(2)}&until={at(5)}&limit=2")).json()
+    rest = (await api.client.get(page["next"])).json()
+    assert [[one["transactionId"] for one in part["items"]] for part in (page, rest)] == [["T4", "T3"], ["T2"]]
+    assert rest["next"] is None
+    assert (await api.client.get("/transactions?since=2023-01-01T00:00:00")).status_code == 422
+
+
 async def listed(api: Served, query: str = "") -> list[str]:
     answer = await api.client.get(f"/transactions{query}")
     assert answer.status_code == 200, answer.text
@@ -63,13 +81,15 @@ async def listed(api: Served, query: str = "") -> list[str]:
 async def test_lists_begin_with_what_was_heard_of_last_and_a_change_moves_nothing(api: Served) -> None:
     await send(api, 1, event("Started", 0, transaction="first"))
     await send(api, 2, event("Updated", 5, transaction="second"), "CS-2")
-    await send(api, 3, event("Ended", 9, transaction="third"))
-    await send(api, 4, event("Ended", 3, transaction="first"))
+    await send(api, 3, event("Ended", 1, transaction="first"))
+    await send(api, 4, event("Ended", 9, transaction="third"))
     assert await listed(api) == ["third", "second", "first"]
     assert await listed(api, "?stationId=cs-1") == ["third", "first"]
     assert await listed(api, "?state=open") == ["second"]
+    assert await listed(api, "?completeness=gaps") == ["third"]
+    assert await listed(api, "?completeness=complete") == ["first"]
     shown = (await api.client.get("/transactions/CS-1/first")).json()
-    assert (shown["heardAt"], shown["changedAt"]) == ("2023-11-14T22:13:21.000Z", "2023-11-14T22:13:24.000Z")
+    assert (shown["heardAt"], shown["changedAt"]) == ("2023-11-14T22:13:21.000Z", "2023-11-14T22:13:23.000Z")
 
 
 async def test_a_list_goes_on_where_the_page_before_ended(api: Served) -> None:

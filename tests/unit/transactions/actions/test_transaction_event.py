@@ -7,6 +7,7 @@ import pytest
 
 from ocppcore import topics
 from ocppcore.authorization import Rules
+from ocppcore.contracts.inquiries import TransactionGraded
 from ocppcore.contracts.transactions import (
     MeterValuesReceived,
     TransactionConflict,
@@ -62,6 +63,7 @@ def test_a_whole_transaction_is_one_row(world: World) -> None:
         TransactionStarted,
         TransactionUpdated,
         TransactionEnded,
+        TransactionGraded,
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ocppcore import commands
+from ocppcore import commands, topics
 from ocppcore.commands import ENDED, Ask, Ended
 from ocppcore.contracts.transactions import REMOTE_START, REMOTE_STOP, RemoteStart, RemoteStop
 from ocppcore.pseudonym import Pseudonyms
@@ -40,10 +40,9 @@ def start(world: World) -> Any:
     return world.ask(REMOTE_START, body, key="cs-1")
 
 
-def stop(world: World) -> Any:
-    body = RemoteStop(
-        operation_id="o1", transaction_id="T1", ask=ask("RequestStopTransaction", "cs-1/t1/stop"), wait_ms=60_000
-    )
+def stop(world: World, queue_for_ms: int = 0) -> Any:
+    wanted = msgspec.structs.replace(ask("RequestStopTransaction", "cs-1/t1/stop"), queue_for_ms=queue_for_ms)
+    body = RemoteStop(operation_id="o1", transaction_id="T1", ask=wanted, wait_ms=60_000)
     return world.ask(REMOTE_STOP, body, key="cs-1")
 
 
@@ -131,3 +130,40 @@ def test_a_station_that_is_away_fails_the_start_at_once(world: World) -> None:
     told = [r for r in world.records if r.headers.get("ce_type") == ENDED]
     world.ask(ENDED, msgspec.json.decode(told[0].value, type=Ended), key="cs-1")
     assert state(world)[0] == "failed"
+
+
+@pytest.mark.requirement("F03.FR.01", "F04.FR.01")
+def test_a_stop_waits_for_a_station_that_is_away(world: World) -> None:
+    world.call("TransactionEvent", event("Started", 0))
+    world.connect(connected=False)
+    assert stop(world, queue_for_ms=3600_000).calls == ()
+    assert state(world) == ("asked", "T1")
+    world.wait(1800_000)
+    calls = [call for outcome in world.connect(epoch=2) for call in outcome.calls]
+    assert [call.action for call in calls] == ["RequestStopTransaction"]
+    ended(world, "cs-1/t1/stop")
+    assert world.timers[WAIT, "cs-1/t1/stop"] == world.now + 60_000, "the wait for the effect begins with the answer"
+    world.call("TransactionEvent", event("Ended", 1, trigger="RemoteStop"))
+    assert state(world) == ("seen", "T1")
+
+
+def test_a_stop_that_could_not_be_said_in_time_has_failed(world: World) -> None:
+    world.call("TransactionEvent", event("Started", 0))
+    world.connect(connected=False)
+    stop(world, queue_for_ms=3600_000)
+    world.wait(3600_000)
+    world.tick("command-expiry", "cs-1/c1")
+    told = [r for r in world.records if r.headers.get("ce_type") == ENDED]
+    world.ask(ENDED, msgspec.json.decode(told[0].value, type=Ended), key="cs-1")
+    (row,) = world.rows(REMOTE)
+    assert (row["state"], row["reason"]) == ("failed", "expired")
+
+
+@pytest.mark.requirement("F01.FR.03")
+@pytest.mark.parametrize(("status", "doubts"), [("Accepted", 0), ("Blocked", 1), (None, 1)])
+def test_a_start_whose_token_would_be_refused_is_doubted_and_sent(world: World, status: str, doubts: int) -> None:
+    world.given_copy(topics.TOKENS, "p", {"type": "Central", "status": status} if status else None)
+    assert len(start(world).calls) == 1
+    (row,) = world.rows(REMOTE)
+    warnings = msgspec.json.decode(row["warnings"])  # type: ignore[arg-type]
+    assert [f"{status or 'Unknown'} now" in text for text in warnings] == [True] * doubts
