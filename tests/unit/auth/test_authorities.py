@@ -7,6 +7,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,27 @@ async def failure(authority: CommandAuthority | EstAuthority, asked: Wanted | No
     with pytest.raises(AuthorityFailed) as failed:
         await authority.sign(asked or wanted())
     return failed.value
+
+
+def with_names(*names: x509.GeneralName) -> Wanted:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name("CS-1", "Operator"))
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return Wanted(builder.sign(key(), hashes.SHA256()), USE, "CS-1", system_clock())
+
+
+@pytest.mark.requirement("A00.FR.511")
+@pytest.mark.parametrize(
+    "host", [x509.DNSName("csms.example"), x509.DNSName("*.example"), x509.IPAddress(ip_address("192.0.2.1"))], ids=str
+)
+async def test_a_station_has_no_certificate_made_that_names_a_host(tmp_path: Path, host: x509.GeneralName) -> None:
+    """With it it would pass as the CSMS, where the authority takes over what a request asks for."""
+    asked = with_names(x509.DNSName("cs-1"), host)
+    est = EstAuthority({USE: "https://localhost:9/est"}, ssl.create_default_context(), None, 20.0)
+    for authority in (program(tmp_path, "open('asked', 'w')"), est):
+        failed = await failure(authority, asked)
+        assert ("names of hosts" in str(failed), failed.again) == (True, False)
+    harmless = with_names(x509.DNSName("cs-1"), x509.RFC822Name("depot@example.com"))
+    assert "no certificates" in str(await failure(program(tmp_path, ""), harmless))
 
 
 @pytest.mark.requirement("A02.FR.04", "A03.FR.04", "A00.FR.703")
