@@ -187,6 +187,21 @@ def running(pid: int) -> bool:
         return False
 
 
+async def test_what_a_program_left_behind_is_killed_too(tmp_path: Path) -> None:
+    """It has ended itself; what it started holds its output open."""
+    left = tmp_path / "left"
+    body = f"""
+import subprocess
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+open({str(left)!r}, "w").write(str(child.pid))
+"""
+    authority = CommandAuthority(program(tmp_path, body).commands, 1.5)
+    assert "took longer" in str(await failure(authority))
+    async with asyncio.timeout(10):
+        while running(int(left.read_text())):
+            await asyncio.sleep(0.01)
+
+
 async def test_a_program_that_is_not_there() -> None:
     failed = await failure(CommandAuthority({USE: ("/nonexistent/ca",)}, 1.0))
     assert failed.again
