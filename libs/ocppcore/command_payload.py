@@ -16,7 +16,7 @@ from ocppcore.seal import Seal
 HIDDEN = "***"
 SECRET_FIELDS = frozenset({"apnPassword", "password", "key", "simPin"})
 SECRET_VARIABLES = frozenset({"basicauthpassword", "password", "presharedkey"})
-_USERINFO = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#\s@]*@")
+_USERINFO = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#\s]*@")
 """User and password in a URL: where GetLog, UpdateFirmware and PublishFirmware may carry them."""
 PURPOSE = "outbound frames"
 """Of the seal: services and gateways derive the same key from `CSMS_PASSWORD_KEY`."""

@@ -49,7 +49,7 @@ _SECRET = re.compile(
 _NO_SECRET = frozenset({"token_type", "tokentype"})
 _IN_TEXT: Final = (
     (re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]+"), rf"\1{HIDDEN}"),
-    (re.compile(r"(://[^/\s:@]*:)[^/\s@]+@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"(://[^/\s:@]*:)[^/\s]+@"), rf"\1{HIDDEN}@"),
     # pydantic shows what it refused.
     (re.compile(r"input_value=.*?, input_type="), f"input_value={HIDDEN}, input_type="),
     # The same names, in JSON or in a repr.

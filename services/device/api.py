@@ -50,7 +50,14 @@ def router(store: Store, password_key: bytes) -> APIRouter:
             return None
         return await asyncio.to_thread(credentials.hash_chosen, body.password, password_key)
 
+    def check_controller(write: Write, body: StationBody) -> None:
+        """Nobody has the credentials of a station that he does not reach open the door to one of his: with guesses
+        at his own station's he would try the other's password, and learn whether there is such a station."""
+        if body.controller is not None:
+            check_reach(write.caller, body.controller)
+
     async def put(write: Write, identity: str, body: StationBody, *, create: bool) -> Response:
+        check_controller(write, body)
         spare = "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_CHARACTERS))
         asked = PutStation(
             identity=identity,
@@ -89,6 +96,7 @@ def router(store: Store, password_key: bytes) -> APIRouter:
     )  # fmt: skip
     async def change(identity: Identity, body: StationBody, write: Annotated[Write, writing("operator")]) -> Response:
         """What is not said stays. Nothing is sent to the station; a change of its credentials closes its socket."""
+        check_controller(write, body)
         asked = PatchStation(fields=body.fields(await hashed(body)))
         once = {"warnings": warnings} if (warnings := body.warnings()) else None
         return await write(PatchStation.NAME, normalise(identity), asked, once=once)

@@ -72,12 +72,6 @@ class Evse(_Body):
     id: Id
     connectors: Annotated[list[Connector], Field(max_length=EVSES_MAX)] = []
 
-    factoryCredentials: StrictBool | None = Field(
-        default=False,
-        description="Its password came with it from the factory: replaced once it is accepted, where "
-        "`automatic.provisioning` is on (A00.FR.805); false again once another password is in force",
-    )
-
     @model_validator(mode="after")
     def _once(self) -> Self:
         _distinct([connector.id for connector in self.connectors], "connectors")

@@ -115,6 +115,7 @@ class Gateway:
             lambda: (session.grant.fingerprint for session in self.hub.sessions.values()),
             counts=self.stats.ocsp,
         )
+        self.hub.is_revoked = lambda one: self.authorities.has_revoked(one) or self.ocsp.has_revoked(one)
         self._door = Door(
             log_,
             self.stations,

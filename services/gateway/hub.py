@@ -70,7 +70,11 @@ class _Opening:
 
 
 class Hub:
-    """Knows every session by its station. `holder` is the slot that the gateway holds, None without one."""
+    """Knows every session by its station. `holder` is the slot that the gateway holds, None without one.
+
+    `is_revoked`: whether the certificate with this fingerprint counts no more; one may be revoked between its TLS
+    handshake and the connection that it opens.
+    """
 
     def __init__(
         self,
@@ -99,6 +103,7 @@ class Hub:
         self.held_back: dict[Session, None] = {}
         self.holder: Holder | None = None
         self.lease_until: Callable[[], int] = lambda: sys.maxsize
+        self.is_revoked: Callable[[str], bool] = lambda _: False
         self.draining = False
         self._opening: dict[str, _Opening] = {}
         self._carried: dict[str, dict[Session, None]] = {}
@@ -371,6 +376,8 @@ class Hub:
 
     def _holds(self, session: Session) -> bool:
         find, grant = self._stations.find, session.grant
+        if grant.fingerprint and self.is_revoked(grant.fingerprint):
+            return False
         return holds(grant, find(session.station), find(grant.carrier))
 
     def revoked(self, fingerprint: str) -> None:

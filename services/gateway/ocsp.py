@@ -82,6 +82,11 @@ class Ocsp:
     def __len__(self) -> int:
         return len(self._known)
 
+    def has_revoked(self, fingerprint: str) -> bool:
+        """Whether the last answer about it was that it is revoked."""
+        known = self._known.get(fingerprint)
+        return known is not None and known.answer.status == "revoked"
+
     async def refuses(self, certificate: ClientCertificate) -> str:
         """Why it opens nothing, in a word for metrics; "" if it does, or if there is nobody to ask."""
         if certificate.ocsp is None:
@@ -121,7 +126,7 @@ class Ocsp:
 
     def _verdict(self, key: str) -> str:
         known = self._known.get(key)
-        if known is not None and known.answer.status == "revoked":
+        if self.has_revoked(key):
             return REVOKED
         if known is not None and known.answer.status == "good" and self._clock() < known.answer.until:
             return ""

@@ -303,6 +303,7 @@ class Socket(asyncio.Protocol):
         elif self._protocol.state is CONNECTING and not self._requested:
             self._arrived = data
             self._listener.turns.add(self.begin)
+            self._apply_reading()  # what more is sent until then waits in the socket
         else:
             self._take(data)
 
@@ -311,6 +312,7 @@ class Socket(asyncio.Protocol):
         data, self._arrived = self._arrived, b""
         if data and self._transport is not None:
             self._take(data)
+            self._apply_reading()
 
     def _take(self, data: bytes) -> None:
         protocol = self._protocol
@@ -572,11 +574,13 @@ class Socket(asyncio.Protocol):
         self._apply_reading()
 
     def _apply_reading(self) -> None:
-        """Read the socket unless the handshake is being decided, the connection wants a pause or nobody reads ours."""
+        """Read the socket unless the handshake waits for its turn or is being decided, the connection wants a pause or
+        nobody reads ours."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        stop = (self._requested or self._wants_pause or self._blocked_since is not None) and not self._closing
+        opening = self._requested or bool(self._arrived)
+        stop = (opening or self._wants_pause or self._blocked_since is not None) and not self._closing
         if stop and not self._stopped:
             self._stopped = True
             transport.pause_reading()

@@ -43,6 +43,7 @@ WITHIN = frozenset(
         ("GET", "/auth/certificates"),
         ("GET", "/auth/certificates/{fingerprint}"),
         ("GET", "/auth/certificate-alarms"),
+        ("GET", "/auth/station-local-lists"),
         ("GET", "/transactions/transactions"),
         ("GET", "/transactions/remote/{operationId}"),
         *(("GET", f"/{service}/commands/{{commandId}}") for service in HOSTS),

@@ -32,6 +32,7 @@ from ocppcore.topics import normalise
 from services.auth.authority import program
 from services.auth.authority.acme_account import AccountKey
 from services.auth.authority.acme_http import Bridge
+from services.auth.authority.names import check_names
 from services.auth.authority.port import AuthorityFailed, Wanted
 
 THREADS: Final = 4
@@ -114,7 +115,7 @@ class AcmeAuthority:
 
     async def sign(self, wanted: Wanted) -> Sequence[x509.Certificate]:
         """The certificate and the CAs that the server sent with it. Raises AuthorityFailed."""
-        _check_names(wanted)
+        check_names(wanted)  # our account may be authorized for those of others
         async with self._visit() as visit:
             order = await self._blocking(visit.order, wanted)
             text = await self._proven(visit, order, wanted)
@@ -271,22 +272,6 @@ class Visit:
             self._client.answer_challenge(challenge, challenge.response(self._key))
         ready = self._client.poll_authorizations(order, self._until)
         return str(self._client.finalize_order(ready, self._until).fullchain_pem)
-
-
-def _check_names(wanted: Wanted) -> None:
-    """The account may be authorized for names of others: a station's request must not ask for any but its own.
-
-    Raises AuthorityFailed.
-    """
-    try:
-        asked = wanted.request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return
-    except (ValueError, x509.DuplicateExtension) as error:
-        raise AuthorityFailed(f"the request's extensions cannot be read: {error}", again=False) from None
-    own = normalise(wanted.common_name)
-    if any(not isinstance(one, x509.DNSName) or normalise(one.value) != own for one in asked):
-        raise AuthorityFailed("the request asks for other names than the station's", again=False)
 
 
 def _why(error: errors.ValidationError) -> str:

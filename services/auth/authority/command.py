@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ocppcore.contracts.auth import CertificateUse
 from services.auth.authority import program
+from services.auth.authority.names import check_names
 from services.auth.authority.port import AuthorityFailed, Wanted
 
 
@@ -26,6 +27,7 @@ class CommandAuthority:
 
     async def sign(self, wanted: Wanted) -> Sequence[x509.Certificate]:
         """What the program wrote. Raises AuthorityFailed."""
+        check_names(wanted, hosts_only=True)
         argv = self.commands[wanted.use]
         output = await program.run(argv, wanted.request.public_bytes(Encoding.PEM), self.timeout_s)
         try:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from ocppcore.contracts.auth import CertificateUse
 from ocppcore.errors import OperatorError
+from services.auth.authority.names import check_names
 from services.auth.authority.port import AuthorityFailed, Wanted
 
 ANSWER_BYTES_MAX: Final = 262_144
@@ -55,6 +56,7 @@ class EstAuthority:
 
     async def sign(self, wanted: Wanted) -> Sequence[x509.Certificate]:
         """The certificate and the server's CAs. Raises AuthorityFailed."""
+        check_names(wanted, hosts_only=True)
         url = self.urls[wanted.use]
         body = base64.encodebytes(wanted.request.public_bytes(Encoding.DER))
         headers = {"Content-Type": CSR_TYPE, "Content-Transfer-Encoding": "base64", "Accept": CERTIFICATES_TYPE}

@@ -13,6 +13,7 @@ from services.auth.authority.port import AuthorityFailed
 
 OUTPUT_BYTES_MAX: Final = 65_536
 ERROR_CHARACTERS_MAX: Final = 200
+CLOSED_WITHIN_S: Final = 1.0
 REFUSED: Final = 65
 """EX_DATAERR: it will not do this one, however often it is asked."""
 ENVIRONMENT: Final[Mapping[str, str]] = {"PATH": os.defpath, "LANG": "C.UTF-8"}
@@ -37,28 +38,42 @@ async def run(
             output, said = await _talk(process, text)
             code = await process.wait()
     except TimeoutError:
+        await _kill(process)
         raise AuthorityFailed(f"{argv[0]} took longer than {timeout_s:g} s", again=True) from None
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # with whatever it has started: the session is its own
-            await process.wait()
+    except BaseException:
+        await _kill(process)
+        raise
     if code != 0:
         why = said.decode(errors="replace").strip()[:ERROR_CHARACTERS_MAX]
         raise AuthorityFailed(f"{argv[0]} ended with {code}: {why}", again=code != REFUSED)
     return output
 
 
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """With whatever it has started, also where it has ended itself: the session is its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+    assert process.stdout and process.stderr, "pipes"
+    with contextlib.suppress(TimeoutError):  # somebody who left the session may hold them open
+        async with asyncio.timeout(CLOSED_WITHIN_S):
+            for pipe in (process.stdout, process.stderr):
+                while await pipe.read(8192):
+                    """What it still had to say."""
+
+
 async def _talk(process: asyncio.subprocess.Process, text: bytes) -> tuple[bytes, bytes]:
     """Its output and what it said on stderr, each read to its end; AuthorityFailed when either is too long."""
     assert process.stdin and process.stdout and process.stderr, "three pipes"
     written = asyncio.create_task(_write(process.stdin, text))
+    output, said = asyncio.create_task(_all(process.stdout)), asyncio.create_task(_all(process.stderr))
     try:
-        output, said = await asyncio.gather(_all(process.stdout), _all(process.stderr))
-        await written
+        await asyncio.gather(output, said, written)
     finally:
-        written.cancel()
-    return output, said
+        for one in (output, said, written):
+            one.cancel()
+        await asyncio.gather(output, said, written, return_exceptions=True)
+    return output.result(), said.result()
 
 
 async def _write(stdin: asyncio.StreamWriter, text: bytes) -> None:

@@ -7,6 +7,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,27 @@ async def failure(authority: CommandAuthority | EstAuthority, asked: Wanted | No
     return failed.value
 
 
+def with_names(*names: x509.GeneralName) -> Wanted:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name("CS-1", "Operator"))
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return Wanted(builder.sign(key(), hashes.SHA256()), USE, "CS-1", system_clock())
+
+
+@pytest.mark.requirement("A00.FR.511")
+@pytest.mark.parametrize(
+    "host", [x509.DNSName("csms.example"), x509.DNSName("*.example"), x509.IPAddress(ip_address("192.0.2.1"))], ids=str
+)
+async def test_a_station_has_no_certificate_made_that_names_a_host(tmp_path: Path, host: x509.GeneralName) -> None:
+    """With it it would pass as the CSMS, where the authority takes over what a request asks for."""
+    asked = with_names(x509.DNSName("cs-1"), host)
+    est = EstAuthority({USE: "https://localhost:9/est"}, ssl.create_default_context(), None, 20.0)
+    for authority in (program(tmp_path, "open('asked', 'w')"), est):
+        failed = await failure(authority, asked)
+        assert ("names of hosts" in str(failed), failed.again) == (True, False)
+    harmless = with_names(x509.DNSName("cs-1"), x509.RFC822Name("depot@example.com"))
+    assert "no certificates" in str(await failure(program(tmp_path, ""), harmless))
+
+
 @pytest.mark.requirement("A02.FR.04", "A03.FR.04", "A00.FR.703")
 async def test_a_program_signs(ca: Ca, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets the CSR and nothing of our environment."""
@@ -163,6 +185,21 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+async def test_what_a_program_left_behind_is_killed_too(tmp_path: Path) -> None:
+    """It has ended itself; what it started holds its output open."""
+    left = tmp_path / "left"
+    body = f"""
+import subprocess
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+open({str(left)!r}, "w").write(str(child.pid))
+"""
+    authority = CommandAuthority(program(tmp_path, body).commands, 1.5)
+    assert "took longer" in str(await failure(authority))
+    async with asyncio.timeout(10):
+        while running(int(left.read_text())):
+            await asyncio.sleep(0.01)
 
 
 async def test_a_program_that_is_not_there() -> None:

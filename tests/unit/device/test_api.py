@@ -8,11 +8,13 @@ import pytest
 
 from ocppcore import credentials, topics
 from ocppcore.clock import system_clock
+from ocppcore.contracts.auth import ApiKeyState
 from ocppcore.envelope import ConnectionChange, Frame, connection_record, frame_record, parse_outbound
+from ocppcore.http.auth import hash_key
 from ocppcore.log import TopicPartition
 from services.device.api import router
 from services.device.service import build
-from tests.support.served import PARTITIONS, PASSWORD_KEY, Served, served
+from tests.support.served import PARTITIONS, PASSWORD_KEY, Served, put_state, served
 
 
 @pytest.fixture
@@ -177,6 +179,7 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"password": "x" * 41}, "body.password"),
     ({"password": None}, "body.password"),
     ({"evses": [{"id": 0}]}, "body.evses.0.id"),
+    ({"evses": [{"id": 1, "factoryCredentials": True}]}, "body.evses.0.factoryCredentials"),
     ({"evses": [{"id": 1}, {"id": 1}]}, "body"),
     ({"evses": [{"id": 1, "connectors": [{"id": 1, "type": "cX"}]}]}, "body.evses.0.connectors.0.type"),
     ({"limits": {"Fly": {"items": 1}}}, "body.limits.Fly.[key]"),
@@ -206,6 +209,22 @@ async def test_scopes(api: Served) -> None:
     assert (await viewer.get("/stations/CS-1")).status_code == 200
     nobody = await viewer.get("/stations", headers={"Authorization": "Bearer wrong"})
     assert nobody.status_code == 401
+
+
+async def test_who_reaches_some_stations_has_none_carry_the_credentials_of_others(api: Served) -> None:
+    state = ApiKeyState(
+        id="depot", hash=hash_key("depot-key", PASSWORD_KEY), scope="operator", created_at=0, stations=("cs-*",)
+    )
+    await put_state(api.log, topics.APIKEYS, "depot", state)
+    depot = {"Authorization": "Bearer depot-key"}
+    for method, path in (("POST", "/stations"), ("PUT", "/stations/CS-1"), ("PATCH", "/stations/CS-1")):
+        body = {"id": "CS-1"} if method == "POST" else {}
+        for controller in ("LC-1", "lc-2"):
+            answer = await api.client.request(method, path, json=body | {"controller": controller}, headers=depot)
+            assert (method, answer.status_code) == (method, 403)
+        allowed = await api.client.request(method, path, json=body | {"controller": "CS-2"}, headers=depot)
+        assert (method, allowed.status_code) in {("POST", 201), ("PUT", 200), ("PATCH", 200)}
+    assert (await api.client.patch("/stations/CS-1", json={"controller": None}, headers=depot)).status_code == 200
 
 
 async def test_the_list_is_filtered_and_comes_in_pages(api: Served) -> None:

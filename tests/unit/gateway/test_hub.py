@@ -17,6 +17,7 @@ from ocppcore.envelope import (
     connection_record,
     outbound_record,
     parse_frame,
+    state_record,
 )
 from ocppcore.log import LogUnavailable, RecordTooLarge
 from ocppcore.sealed_frames import open_record
@@ -373,6 +374,24 @@ async def test_credentials_that_changed_during_the_handshake_close_it():
 
         assert isinstance(await gateway.connect(admitted(before), "CS1", "ocpp2.0.1", Wire()), Refused)
         await rig.until(lambda: len(rig.changes()) == 2)
+        assert not gateway.hub.sessions
+
+
+@pytest.mark.requirement("A00.FR.702")
+async def test_a_certificate_that_was_revoked_during_the_handshake_opens_nothing():
+    rig, fingerprint = Rig(), "f" * 64
+    await rig.register("CS1", security_profile=3)
+    gateway = rig.gateway()
+    async with running(gateway):
+        station = gateway.stations.find("cs1")
+        shown = Admitted(station, Grant("cs1", 3, None, certificate_name="CS1", fingerprint=fingerprint))
+        assert isinstance(await gateway.connect(shown, "CS1", "ocpp2.0.1", Wire()), Session)
+
+        revoked = {"fingerprint": fingerprint, "kind": "revoked", "use": "ChargingStationCertificate", "notAfter": 1}
+        await rig.log.append([state_record(topics.AUTHORITIES, fingerprint, revoked, "/auth", "r", rig.clock(), CELLS)])
+        await rig.until(lambda: not gateway.hub.sessions)
+
+        assert isinstance(await gateway.connect(shown, "CS1", "ocpp2.0.1", Wire()), Refused)
         assert not gateway.hub.sessions
 
 

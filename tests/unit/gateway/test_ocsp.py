@@ -206,6 +206,7 @@ async def test_the_first_handshake_waits_for_the_answer_and_the_next_ones_have_i
         await house.settled(2)
         assert await house.ocsp.refuses(shown()) == "certificate_revoked"
         assert house.revoked == [shown().fingerprint]
+        assert house.ocsp.has_revoked(shown().fingerprint)
 
 
 @pytest.mark.requirement("A00.FR.702")

@@ -8,6 +8,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from services.gateway.turns import Turns
 from tests.support.raw_ws import CLOSE, CONT, PING, PONG, basic, deflated, frame, raw, request
 from tests.unit.gateway.rig import PASSWORD, Rig, listener, playing_services, running
 from tests.unit.gateway.talk import call
@@ -92,6 +93,21 @@ async def test_frames_sent_before_the_answer_to_the_handshake_wait_for_it():
         assert (await socket.response())[0] == 101
         assert (await socket.message()).opcode == PONG
         assert json.loads((await socket.message()).data) == [3, "1", {}]
+
+
+async def test_what_comes_before_a_handshake_s_turn_waits_in_the_socket():
+    async with served() as (rig, port), raw(port) as socket:
+        turns = rig.listener.turns = Turns(0)
+        await socket.send(request(authorization=RIGHT))
+        await rig.until(lambda: any(one._arrived for one in rig.listener.sockets))
+        socket.writer.write(frame(call("1")) + frame(b"x" * 60_000, PING) * 100)
+        for _ in range(2000):
+            await asyncio.sleep(0)
+        [held] = rig.listener.sockets
+        assert len(held._arrived) < 300_000
+
+        turns._at_once = 4
+        assert (await socket.response())[0] == 101
 
 
 async def test_the_station_s_close_is_answered_and_recorded():

@@ -39,6 +39,12 @@ def test_a_password_that_is_set_is_hidden() -> None:
     assert "hunter2" not in str(visible) and b"hunter2" in frame
 
 
+def test_a_password_in_a_url_may_hold_an_at_sign() -> None:
+    visible, frame = shown("GetLog", {"log": {"remoteLocation": "ftp://me:hunter2@hunter3@files.example/a@b"}})
+    assert visible == {"log": {"remoteLocation": "ftp://***@files.example/a@b"}}
+    assert b"hunter2@hunter3" in frame
+
+
 @pytest.mark.parametrize("action", ["GetLog", "UpdateFirmware", "PublishFirmware"])
 def test_passwords_in_urls_are_hidden(action: str) -> None:
     visible, frame = shown(action, {"location": "ftp://me:hunter2@files.example/fw.bin?a=b@c"})

@@ -105,6 +105,7 @@ SECRET = "gEhEiM-4711"
         {"anything": SECRET.encode()},
         {"payload": SECRET},
         {"url": f"postgresql://csms:{SECRET}@localhost/db"},
+        {"url": f"postgresql://csms:p@{SECRET}@localhost/db"},
         {"header": f"Bearer {SECRET}"},
         {"text": f'[2,"1","Authorize",{{"idToken":{{"idToken":"{SECRET}","type":"Central"}}}}]'},
         {"text": f'{{"idToken": {{"idToken": "{SECRET}'},
