@@ -226,8 +226,10 @@ MAY = {
     "libs/ocppcore/embedded/server.py": {"subprocess"},
     "libs/ocppcore/http/oidc.py": {"httpx"},  # issuers of tokens, from the settings
     "libs/ocppcore/http/server.py": {"socket"},  # listens
-    "services/auth/authority/command.py": {"create_subprocess_exec"},  # the operator's program, from the settings
+    "services/auth/authority/acme.py": {"httpx", "requests"},  # the operator's ACME server, from the settings
+    "services/auth/authority/acme_http.py": {"httpx", "requests"},
     "services/auth/authority/est.py": {"httpx"},  # the operator's EST server, from the settings
+    "services/auth/authority/program.py": {"create_subprocess_exec"},  # the operator's program, from the settings
     "services/device/firmware.py": {"httpx"},  # hosts of firmware, from the settings
     "services/gateway/app.py": {"socket"},  # its host's name, and a socket that listens
     "services/gateway/ocsp.py": {"httpx"},  # OCSP responders whose hosts are in the settings

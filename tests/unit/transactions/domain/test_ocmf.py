@@ -104,8 +104,11 @@ def test_a_byte_that_was_changed_shows() -> None:
         (frame(SM="application/pem"), "OCMF", "unsupported"),
         (b'OCMF|{"RD":[1,null,{"RV":true}]}|{"SD":"00"}', "OCMF", "invalid"),
     ],
-    ids=str,
-)
+    ids=[
+        "empty", "no-signature", "not-json", "no-readings", "not-hex", "unknown-encoding", "deep", "EDL", "secp192k1",
+        "RSA", "pem", "odd-readings",
+    ],
+)  # fmt: skip
 def test_what_cannot_be_verified_says_why(data: bytes, encoding: str, verdict: str) -> None:
     found = judge(sent(data), encoding, "not a key", keys(METER))
     assert (found.verdict, bool(found.reason), found.claimed) == (verdict, True, "")
