@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600
 AT_LEAST = (
     ("*", r"/\w+/audit", "admin"),
     ("*", r"/auth/apikeys(/.*)?", "admin"),
+    ("POST", r"/transactions/charge-details:rerate", "viewer"),  # tries a tariff on what was billed, changes nothing
     ("GET", r"/.*", "viewer"),
     ("*", r"/.*", "operator"),
 )
@@ -46,11 +47,23 @@ WITHIN = frozenset(
         ("GET", "/auth/station-local-lists"),
         ("GET", "/transactions/transactions"),
         ("GET", "/transactions/remote/{operationId}"),
+        ("GET", "/transactions/charge-details"),
+        ("GET", "/transactions/charge-details/{detailId}"),
+        ("GET", "/transactions/charge-details/{detailId}/receipt"),
+        ("GET", "/transactions/charge-details:export"),
+        ("POST", "/transactions/charge-details:rerate"),
+        ("POST", "/transactions/charge-details/{detailId}:rerate"),
+        ("GET", "/transactions/drivers/{type}/{idToken}/charge-details"),
+        ("GET", "/transactions/meter-gaps"),
+        ("GET", "/transactions/reservations"),
+        ("GET", "/transactions/signed-values"),
         *(("GET", f"/{service}/commands/{{commandId}}") for service in HOSTS),
         *(("GET", f"/{service}/operations/{{operationId}}") for service in HOSTS),
     }
 )
 """The only routes without a station in their path that take callers who reach some stations: each is tried below."""
+LINES = re.compile(r"/auth/token-imports/[^/]+/parts/[^/]+")
+"""Takes lines of text, not JSON."""
 IN, OUT = "IN-1", "OUT-1"
 REACHED = ["in-*"]
 AT_ONCE = 8
@@ -157,6 +170,8 @@ async def ask(client: httpx.AsyncClient, method: str, path: str, authorization: 
     """With a body that says as little as possible."""
     body: dict[str, Any] | None = None if method in ("GET", "DELETE") else {}
     headers = {"Prefer": "respond-async"} | ({"Authorization": authorization} if authorization else {})
+    if LINES.fullmatch(path):
+        return await client.request(method, path, headers=headers | {"Content-Type": "text/csv"}, content=b"")
     return await client.request(method, path, headers=headers, json=body)
 
 
@@ -252,6 +267,7 @@ async def lived(closed: Closed) -> AsyncIterator[dict[str, str]]:
     places: dict[str, str] = {}
     async with closed.admin as admin:
         await admin.delete(f"/device/stations/{IN}")
+        (await admin.put("/auth/tokens/ISO14443/DRIVER", json={"status": "Accepted"})).raise_for_status()
         for identity in (IN, OUT):
             await register(admin, identity)
             async with connected(closed.system, identity) as station:
@@ -267,10 +283,20 @@ async def lived(closed: Closed) -> AsyncIterator[dict[str, str]]:
                 getting(admin, f"/transactions/transactions?stationId={identity}"), lambda page: bool(page["items"])
             )
             assert events["items"][0]["stationId"] == identity
+            billed = await eventually(
+                getting(admin, f"/transactions/charge-details?stationId={identity}"), lambda page: bool(page["items"])
+            )
+            detail = f"/transactions/charge-details/{billed['items'][0]['id']}"
+            places["/transactions/charge-details/{detailId}"] = detail
+            places["/transactions/charge-details/{detailId}/receipt"] = f"{detail}/receipt"
             command = await admin.post(f"/device/stations/{identity}/commands/ClearDisplayMessage", json={"id": 1})
             places["/device/commands/{commandId}"] = f"/device/commands/{command.json()['commandId']}"
             driver = {"idToken": {"idToken": "DRIVER", "type": "ISO14443"}}
             remote = await admin.post(f"/transactions/stations/{identity}/remote-start", json=driver)
+            until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+            reserved = {**driver, "expiryDateTime": until}
+            made = await admin.post(f"/transactions/stations/{identity}/reservations", json=reserved)
+            assert made.status_code == 200, made.text
             places["/transactions/remote/{operationId}"] = f"/transactions/remote/{remote.json()['operationId']}"
         yield places
 
@@ -298,7 +324,8 @@ async def test_lists_and_resources_show_nothing_of_other_stations(
                 continue
             path = lived.get(route.path, route.at())
             answer = await some.get(path)
-            leaked = [text for text in texts(answer.json()) if OUT.casefold() in text.casefold()]
+            said = texts(answer.json()) if "json" in answer.headers["content-type"] else answer.text.splitlines()
+            leaked = [text for text in said if OUT.casefold() in text.casefold()]
             assert leaked == [], f"{path} shows {leaked}"
             shown[route.path] = (await all_.get(path)).text.casefold()
             if route.path in lived:
@@ -309,6 +336,9 @@ async def test_lists_and_resources_show_nothing_of_other_stations(
             "/device/security-events",
             "/device/credential-changes",
             "/transactions/transactions",
+            "/transactions/charge-details",
+            "/transactions/charge-details:export",
+            "/transactions/reservations",
         ):
             assert OUT.casefold() in shown[path], f"{path} holds both for who reaches all"
             assert IN.casefold() in (await some.get(path)).text.casefold(), f"{path} holds his own"
