@@ -34,6 +34,7 @@ from services.device.projections import CONNECTORS, HISTORY, STATIONS
 
 PASSWORD_CHARACTERS: Final = 32
 CONNECTORS_SHOWN_MAX: Final = 1000
+LABELS: Final = frozenset({"site", "groups"})
 _ALPHABET: Final = string.ascii_letters + string.digits
 
 Identity = Annotated[StationId, Path(alias="stationId", description="The station's identity, in any case")]
@@ -50,14 +51,19 @@ def router(store: Store, password_key: bytes) -> APIRouter:
             return None
         return await asyncio.to_thread(credentials.hash_chosen, body.password, password_key)
 
-    def check_controller(write: Write, body: StationBody) -> None:
-        """Nobody has the credentials of a station that he does not reach open the door to one of his: with guesses
-        at his own station's he would try the other's password, and learn whether there is such a station."""
+    def check_beyond(write: Write, body: StationBody) -> None:
+        """What a station's entry says of more than this station is for those who reach that too.
+
+        With a controller of others one would guess its password at a station of one's own; with labels of others, by
+        which rules for all stations go, one's own would be sent what is for theirs: a local list's idTokens.
+        """
         if body.controller is not None:
             check_reach(write.caller, body.controller)
+        if write.caller.stations is not None and LABELS & body.model_fields_set:
+            raise Problem(403, "site and groups are for callers who reach all stations; this one reaches some only.")
 
     async def put(write: Write, identity: str, body: StationBody, *, create: bool) -> Response:
-        check_controller(write, body)
+        check_beyond(write, body)
         spare = "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_CHARACTERS))
         asked = PutStation(
             identity=identity,
@@ -96,7 +102,7 @@ def router(store: Store, password_key: bytes) -> APIRouter:
     )  # fmt: skip
     async def change(identity: Identity, body: StationBody, write: Annotated[Write, writing("operator")]) -> Response:
         """What is not said stays. Nothing is sent to the station; a change of its credentials closes its socket."""
-        check_controller(write, body)
+        check_beyond(write, body)
         asked = PatchStation(fields=body.fields(await hashed(body)))
         once = {"warnings": warnings} if (warnings := body.warnings()) else None
         return await write(PatchStation.NAME, normalise(identity), asked, once=once)

@@ -227,6 +227,23 @@ async def test_who_reaches_some_stations_has_none_carry_the_credentials_of_other
     assert (await api.client.patch("/stations/CS-1", json={"controller": None}, headers=depot)).status_code == 200
 
 
+async def test_who_reaches_some_stations_gives_none_the_labels_that_rules_for_all_go_by(api: Served) -> None:
+    """With them, and a local list, a station would be sent the idTokens of another depot."""
+    state = ApiKeyState(
+        id="depot", hash=hash_key("depot-key", PASSWORD_KEY), scope="operator", created_at=0, stations=("cs-*",)
+    )
+    await put_state(api.log, topics.APIKEYS, "depot", state)
+    depot = {"Authorization": "Bearer depot-key"}
+    assert (await api.client.post("/stations", json={"id": "CS-1"}, headers=depot)).status_code == 201
+    for labels in ({"site": "north"}, {"groups": ["fast"]}):
+        for method, path in (("POST", "/stations"), ("PUT", "/stations/CS-1"), ("PATCH", "/stations/CS-1")):
+            body = labels | ({"id": "CS-2"} if method == "POST" else {})
+            answer = await api.client.request(method, path, json=body, headers=depot)
+            assert (method, answer.status_code) == (method, 403)
+        assert (await api.client.patch("/stations/CS-1", json=labels)).status_code == 200
+    assert (await api.client.patch("/stations/CS-1", json={"zone": "UTC"}, headers=depot)).status_code == 200
+
+
 async def test_the_list_is_filtered_and_comes_in_pages(api: Served) -> None:
     for number in range(5):
         body = {"id": f"CS-{number}", "boot": "pending" if number % 2 else "accepted"}
