@@ -21,8 +21,8 @@ from tests.support.given import NOW, World
 from tests.support.tariffs import tariff
 from tests.support.transaction_frames import event
 
-ARRIVAL = ("heard_at", "changed_at")
-"""The only columns that say when something came."""
+ARRIVAL = ("heard_at", "changed_at", "clock_offset_ms")
+"""The only columns that say when something came, or what that shows of the station's clock."""
 
 
 PSEUDONYMS = Pseudonyms(b"k")

@@ -153,7 +153,7 @@ def _steady(tariff: "_Compiled", start: int, end: int, zone: str) -> "Mapping[Di
         found = {dimension: _active(tariff, dimension, here) for dimension in tariff.by_dimension}
         prices = {dimension: piece.component for dimension, piece in found.items() if piece is not None}
         tariff.steady[zone] = (begins, ends, prices)
-    return prices if end <= ends else None
+    return prices if end < ends else None  # what was read at that very moment is rated by what holds then
 
 
 _ONE: Final = Decimal(1)

@@ -59,7 +59,7 @@ def test_a_whole_transaction_is_one_row(world: World) -> None:
     assert (found["state"], found["stopped_reason"], found["charging_state"]) == ("ended", "EVDisconnected", "Charging")
     assert (found["evse_id"], found["connector_id"], found["energy_wh"]) == (2, 1, "1100.5")
     assert (found["seen"], found["gaps"], found["missing"]) == ("[[0,2]]", "[]", 0)
-    assert [type(e) for e in world.events if isinstance(e, TransactionEvent)] == [
+    assert [type(e) for e in world.events if isinstance(e, TransactionEvent | TransactionGraded)] == [
         TransactionStarted,
         TransactionUpdated,
         TransactionEnded,

@@ -197,8 +197,8 @@ def test_prices_that_do_not_change_on_the_way_need_no_course() -> None:
     day = Totals("1/t", Decimal(1234), 3_600_000, 0, at(NOON), at(NOON) + 3_600_000)
     assert total_steady(made, day, BERLIN) == ("EUR", Decimal("1.45"), Decimal("1.54"))
     late = day._replace(end=at("2026-06-01T22:00+02:00"))
-    assert total_steady(made, late, BERLIN) is not None
-    assert total_steady(made, late._replace(end=late.end + 1), BERLIN) is None
+    assert total_steady(made, late._replace(end=late.end - 1), BERLIN) is not None
+    assert total_steady(made, late, BERLIN) is None, "energy that is read at that very moment costs what holds then"
     assert total_steady(made, day._replace(start=late.end, end=late.end + 1), BERLIN) == (
         "EUR", Decimal("1.12"), Decimal("1.15"),
     )  # fmt: skip

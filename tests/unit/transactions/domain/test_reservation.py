@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ocppcore import commands, topics
-from ocppcore.authorization import Group, TokenState
+from ocppcore.authorization import Group, Rules, TokenState
 from ocppcore.commands import ENDED, Ask, Ended
 from ocppcore.contracts.device import (
     Automatic,
@@ -58,7 +58,10 @@ def shows(world: World, evse: int, connector: int, status: Any) -> None:
 
 @pytest.fixture
 def world() -> World:
-    made = World("transactions", [*parts(PSEUDONYMS, "masters"), commands.part(commands.commands("transactions"))])
+    made = World(
+        "transactions",
+        [*parts(PSEUDONYMS, Rules(master_pass_group="masters")), commands.part(commands.commands("transactions"))],
+    )
     made.connect()
     registered(made)
     token(made)
