@@ -97,6 +97,9 @@ class Answer(NamedTuple):
         return found
 
 
+NOTHING_TOLD: Final = Answer()
+
+
 class Priced(NamedTuple):
     event: TransactionEvent
     answer: Answer
@@ -137,6 +140,8 @@ class Costs:
         """The event with its tariff and cost, and what the answer says of them. `measured`: it has meter values."""
         key = transaction_key(event.station, event.transaction_id)
         held, agreement = view.get(Transaction, key), view.get(Agreement, key)
+        if agreement is None and view.whole(TARIFFS, read_index) == EMPTY:
+            return self._unpriced(event, held)
         event, tariff = self._stamped(event, token, held, agreement, view, context)
         before = held or begin(event)
         merged = merge(before, event)
@@ -162,6 +167,12 @@ class Costs:
             driver = event.driver or (agreement.driver[1] if agreement and agreement.driver else Driver("", "", ""))
             message = text_for(tariff, driver.language1, driver.language2)
         return Priced(event, Answer(bill.incl_vat if bill and more.get("cost_told") else None, message))
+
+    def _unpriced(self, event: TransactionEvent, held: Transaction | None) -> Priced:
+        """The short way where there are no tariffs at all."""
+        event = msgspec.structs.replace(event, tariff=stamp(NO_TARIFF, _owner(event, held, None)[0]))
+        note_merged(held, event, merge(held or begin(event), event))
+        return Priced(event, NOTHING_TOLD)
 
     def _stamped(
         self,

@@ -56,11 +56,16 @@ def current(meter_values: Sequence[MeterValue]) -> str:
     for meter_value in reversed(meter_values):
         if len(meter_value.sampledValue) == 1 and meter_value.sampledValue[0].measurand != CURRENT:
             continue  # the usual one: an energy register alone
-        found = [sample for sample in meter_value.sampledValue if sample.measurand == CURRENT]
-        whole = [sample for sample in found if sample.phase is None]
-        lines = whole[:1] or [sample for sample in found if sample.phase in LINES]
-        if lines:
-            return format(sum((_in_amperes(sample) for sample in lines), Decimal(0)), "f")
+        lines: Decimal | None = None
+        for sample in meter_value.sampledValue:
+            if sample.measurand != CURRENT:
+                continue
+            if sample.phase is None:
+                return format(_in_amperes(sample), "f")
+            if sample.phase in LINES:
+                lines = _in_amperes(sample) if lines is None else lines + _in_amperes(sample)
+        if lines is not None:
+            return format(lines, "f")
     return ""
 
 

@@ -179,9 +179,12 @@ class Transaction(Aggregate, frozen=True, kw_only=True):
     @property
     def gaps(self) -> list[tuple[int, int]]:
         """Ranges of seqNos that are missing between the bounds."""
-        if self.bounds is None:
+        bounds = self.bounds
+        if bounds is None:
             return []
-        first, last = self.bounds
+        first, last = bounds
+        if len(self.seen) == 1 and self.seen[0][0] <= first and last <= self.seen[0][1]:
+            return []
         missing, expected = [], first
         for low, high in self.seen:
             if low > expected and expected <= last:
@@ -513,8 +516,8 @@ def project(event: TransactionEvent | TransactionConflict | TransactionReconcile
     key = transaction_key(event.station, event.transaction_id)
     held = view.get(Transaction, key)
     assert held is not None, f"no transaction {key}"
-    gaps, energy_wh = held.gaps, held.energy_wh
-    missing = sum(high - low + 1 for low, high in gaps)
+    gaps, energy_wh, owner = held.gaps, held.energy_wh, held.owner
+    missing = sum(high - low + 1 for low, high in gaps) if gaps else 0
     row = (
         held.station,
         normalise(held.transaction_id),
@@ -528,8 +531,8 @@ def project(event: TransactionEvent | TransactionConflict | TransactionReconcile
         held.charging_state.value if held.charging_state else None,
         held.stopped_reason or None,
         held.remote_start_id[1] if held.remote_start_id else None,
-        held.owner[0] if held.owner else None,
-        held.owner[1] if held.owner else None,
+        owner[0] if owner else None,
+        owner[1] if owner else None,
         held.first.wh if held.first else None,
         held.last.wh if held.last else None,
         format(energy_wh, "f") if energy_wh is not None else None,
