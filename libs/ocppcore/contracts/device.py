@@ -133,7 +133,8 @@ class StationFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 class PutStation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Register a station, or replace what is registered (`create` refuses that: 409).
 
-    `spare` is the stored form of a password that the CSMS made: taken where the station would have none.
+    `spare` is the stored form of a password that the CSMS made: taken where the station would have none. `lowers`: who
+    asks may make it less secure (403 otherwise).
     """
 
     NAME: ClassVar[str] = "device.PutStation.v1"
@@ -141,13 +142,15 @@ class PutStation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fields: StationFields
     spare: str
     create: bool = False
+    lowers: bool = False
 
 
-class PatchStation(msgspec.Struct, frozen=True, kw_only=True):
-    """Set these fields of a registered station; it is sent nothing."""
+class PatchStation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Set these fields of a registered station; it is sent nothing. `lowers` as in `PutStation`."""
 
     NAME: ClassVar[str] = "device.PatchStation.v1"
     fields: StationFields
+    lowers: bool = False
 
 
 class RemoveStation(msgspec.Struct, frozen=True, kw_only=True):
