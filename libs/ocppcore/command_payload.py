@@ -4,7 +4,6 @@ A payload that holds either is kept and sent encrypted (`sealed`), and events sh
 is kept as it is. Pure but for the nonce of the encryption.
 """
 
-import re
 from typing import Any, NamedTuple
 
 import orjson
@@ -12,12 +11,11 @@ import orjson
 from ocppcore import rpc
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.seal import Seal
+from ocppcore.url_secrets import hide_in_url
 
 HIDDEN = "***"
 SECRET_FIELDS = frozenset({"apnPassword", "password", "key", "simPin"})
 SECRET_VARIABLES = frozenset({"basicauthpassword", "password", "presharedkey"})
-_USERINFO = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#\s]*@")
-"""User and password in a URL: where GetLog, UpdateFirmware and PublishFirmware may carry them."""
 PURPOSE = "outbound frames"
 """Of the seal: services and gateways derive the same key from `CSMS_PASSWORD_KEY`."""
 
@@ -43,7 +41,7 @@ def _redact(value: Any, pseudonyms: Pseudonyms) -> Any:
     if isinstance(value, list):
         return [_redact(item, pseudonyms) for item in value]
     if isinstance(value, str):
-        return _USERINFO.sub(rf"\1{HIDDEN}@", value)
+        return hide_in_url(value, HIDDEN)
     if not isinstance(value, dict):
         return value
     if isinstance(value.get("idToken"), str) and isinstance(value.get("type"), str):

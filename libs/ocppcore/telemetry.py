@@ -27,6 +27,8 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from ocppcore.url_secrets import hide_in_text
+
 HIDDEN: Final = "[hidden]"
 HEADER: Final = "traceparent"
 TEXT_CHARACTERS_MAX: Final = 2000
@@ -87,7 +89,7 @@ def redact_text(text: str) -> str:
         text = f"{text[:TEXT_CHARACTERS_MAX]}… ({len(text)} characters)"
     for pattern, replacement in _IN_TEXT:
         text = pattern.sub(replacement, text)
-    return text
+    return hide_in_text(text, HIDDEN)
 
 
 def is_secret(name: str) -> bool:

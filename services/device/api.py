@@ -70,6 +70,7 @@ def router(store: Store, password_key: bytes) -> APIRouter:
             fields=body.fields(await hashed(body)),
             spare=credentials.hash_generated(spare, password_key),
             create=create,
+            lowers=write.caller.may("admin"),
         )
         operation, first = await write.outcome(PutStation.NAME, normalise(identity), asked, write.wait_s)
         once: dict[str, Any] = {"warnings": warnings} if (warnings := body.warnings()) else {}
@@ -84,7 +85,10 @@ def router(store: Store, password_key: bytes) -> APIRouter:
         responses=RESPONSES | documented(409),
     )  # fmt: skip
     async def register(body: NewStation, write: Annotated[Write, writing("operator", within=True)]) -> Response:
-        """Without `password` the CSMS makes one and shows it in this answer only. 409 if the id is registered."""
+        """Without `password` the CSMS makes one and shows it in this answer only. 409 if the id is registered.
+
+        `allowUnauthenticated` and `allowExpiredCertificate` are for admins to switch on.
+        """
         check_reach(write.caller, body.id)
         return await put(write, body.id, body, create=True)
 
@@ -93,7 +97,10 @@ def router(store: Store, password_key: bytes) -> APIRouter:
         responses=RESPONSES | {201: {"model": StationWritten}},
     )  # fmt: skip
     async def replace(identity: Identity, body: StationBody, write: Annotated[Write, writing("operator")]) -> Response:
-        """What is not said gets its default; only a password that is set stays. A new station gets one as in POST."""
+        """What is not said gets its default; only a password that is set stays. A new station gets one as in POST.
+
+        A lower `securityProfile`, and switching on `allowUnauthenticated` or `allowExpiredCertificate`, is for admins.
+        """
         return await put(write, identity, body, create=False)
 
     @made.patch(
@@ -101,9 +108,12 @@ def router(store: Store, password_key: bytes) -> APIRouter:
         responses=RESPONSES | documented(404),
     )  # fmt: skip
     async def change(identity: Identity, body: StationBody, write: Annotated[Write, writing("operator")]) -> Response:
-        """What is not said stays. Nothing is sent to the station; a change of its credentials closes its socket."""
+        """What is not said stays. Nothing is sent to the station; a change of its credentials closes its socket.
+
+        A lower `securityProfile`, and switching on `allowUnauthenticated` or `allowExpiredCertificate`, is for admins.
+        """
         check_beyond(write, body)
-        asked = PatchStation(fields=body.fields(await hashed(body)))
+        asked = PatchStation(fields=body.fields(await hashed(body)), lowers=write.caller.may("admin"))
         once = {"warnings": warnings} if (warnings := body.warnings()) else None
         return await write(PatchStation.NAME, normalise(identity), asked, once=once)
 

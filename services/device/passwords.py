@@ -58,6 +58,7 @@ class Passwords:
             limit=self.settings.password_refused_boot == "pending",
             evidence_ms=self.settings.password_evidence_s * 1000,
             factory=factory,
+            reboot_ms=self.settings.password_reboot_s * 1000,
         )
 
     def effects(self) -> Mapping[type[Event], Effect]:

@@ -188,6 +188,7 @@ PARTS: Final = (
                 _of_event,
                 rotation.evolve_moved,
                 rotation.project_moved,
+                rotation.derive_moved,
                 project_first=True,
             ),
             Fold(contract.ProfileUpgradeStarted, _of_event, upgrade.evolve_started, upgrade.project_started),

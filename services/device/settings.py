@@ -34,6 +34,13 @@ class Settings(BaseServiceSettings):
         description="A station that did not say whether it took a new password may go on for so long; then its "
         "connection is closed, to see which one it comes back with",
     )
+    password_reboot_s: int = Field(
+        24 * 3600,
+        ge=60,
+        le=30 * 24 * 3600,
+        description="A station that takes a new password at its next boot may wait with that for so long; then it is "
+        "sent Reset (OnIdle), three times at most",
+    )
     firmware_cas: str = Field(
         "",
         description="Authorities of manufacturers: UpdateFirmware warns where the signing certificate leads to none of "

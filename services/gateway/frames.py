@@ -17,6 +17,7 @@ from ocppcore import topics
 from ocppcore.envelope import BadRecord, Receipt, Refusal, parse_frame, parse_outbound
 from ocppcore.log import Log, PositionLost, Reader, Record, TopicPartition
 from ocppcore.telemetry import HIDDEN, redact_text
+from ocppcore.url_secrets import hide_in_url
 
 _Position = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
@@ -180,6 +181,8 @@ def _hide(value: object, name: str = "") -> object:
         }
     if isinstance(value, list):
         return [_hide(item) for item in value]
+    if isinstance(value, str):
+        return hide_in_url(value, HIDDEN)
     return value
 
 

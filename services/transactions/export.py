@@ -14,6 +14,7 @@ import msgspec
 from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.charge_details import ChargeDetail
 from ocppcore.contracts.device import StationState
+from ocppcore.csv_cells import inert
 
 HOUR_MS: Final = Decimal(3_600_000)
 NO_CURRENCY: Final = 3 * "X"
@@ -78,16 +79,10 @@ def csv_row(one: ChargeDetail) -> str:
 
 
 def _row(values: tuple[object, ...]) -> str:
+    """What stations spell is no formula in whatever opens the file."""
     written = io.StringIO()
-    csv.writer(written).writerow(["" if value is None else _inert(str(value)) for value in values])
+    csv.writer(written).writerow(["" if value is None else inert(str(value)) for value in values])
     return written.getvalue()
-
-
-def _inert(text: str) -> str:
-    """What stations spell is no formula in whatever opens the file; negative numbers stay numbers."""
-    if text[:1] in ("=", "+", "@", "\t", "\r") or (text[:1] == "-" and not text[1:].replace(".", "", 1).isdigit()):
-        return f"'{text}"
-    return text
 
 
 def json_line(one: ChargeDetail) -> bytes:

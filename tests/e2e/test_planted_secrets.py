@@ -68,6 +68,12 @@ def of_the_installation(closed: Closed, planted: Planted) -> None:
             planted.secrets[f"the key {path.name}"] = path.read_text().strip()
     if data:
         planted.secrets["the database's password"] = str(urlsplit(closed.system.dsn()).password)
+    assert {
+        "CSMS_AUTH_CA_PASSWORD",
+        "CSMS_AUTH_CA_ACCOUNT_HMAC_KEY",
+        "KAFKA_SASL_PASSWORD",
+        "the database's password",
+    } <= (planted.secrets.keys())
 
 
 async def as_administrators_do(closed: Closed, planted: Planted) -> None:
@@ -179,12 +185,27 @@ async def commanded(admin: Any, planted: Planted) -> None:
     driver = {"idToken": planted.id_token("in a command"), "type": "ISO14443"}
     entry = {"idToken": {"idToken": planted.id_token("in a list"), "type": "ISO14443"}}
     start = {"idToken": planted.id_token("of a remote start"), "type": "ISO14443"}
+    aws = (
+        f"https://b.s3.example/log?X-Amz-Credential={planted.password('signs as')}%2Feu"
+        f"&X-Amz-Security-Token={planted.password('with a session')}&X-Amz-Signature={planted.password('signature')}"
+    )
+    sas = f"https://b.blob.example/firmware?sv=2024-11-04&sp=r&sig={planted.password('SAS')}%3D"
+    login = f"ftp://me:{planted.password('password of a server')}@files.example/firmware"
+    when = "2030-01-01T00:00:00Z"
     for path, body in (
         ("/device/stations/PLANT-0/commands/SetVariables", {
             "setVariableData": [{**password, "attributeValue": planted.password("new password")}]}),
         ("/device/stations/PLANT-0/commands/SetNetworkProfile", {"configurationSlot": 1, "connectionData": profile}),
         ("/device/stations/PLANT-0/commands/CustomerInformation", {
             "requestId": 1, "report": True, "clear": False, "idToken": driver}),
+        ("/device/stations/PLANT-0/commands/GetLog", {
+            "logType": "SecurityLog", "requestId": 2, "log": {"remoteLocation": aws}}),
+        ("/device/stations/PLANT-0/commands/UpdateFirmware", {
+            "requestId": 3, "firmware": {"location": sas, "retrieveDateTime": when}}),
+        ("/device/stations/PLANT-0/commands/PublishFirmware", {
+            "requestId": 4, "location": sas, "checksum": "0" * 32}),
+        ("/device/stations/PLANT-0/commands/UpdateFirmware", {
+            "requestId": 5, "firmware": {"location": login, "retrieveDateTime": when}}),
         ("/auth/stations/PLANT-0/commands/SendLocalList", {
             "versionNumber": 1, "updateType": "Full", "localAuthorizationList": [entry]}),
         ("/transactions/stations/PLANT-0/remote-start", {"idToken": start, "effectWithin": 1}),

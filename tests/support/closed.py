@@ -20,9 +20,11 @@ from ocppcore.kafka import KafkaLog
 from ocppcore.log import Log
 from ocppcore.postgres.log import PostgresLog
 from ocppcore.settings import BaseServiceSettings, secret_variables
+from services.auth.settings import Settings as AuthSettings
 from tests.support.issuer import Issuer
 
 NAMESPACE = "closed"
+SECRETS = secret_variables(BaseServiceSettings) | secret_variables(AuthSettings)
 
 
 @dataclass
@@ -99,7 +101,7 @@ def secrets_in_files(system: System, place: Path) -> tuple[System, dict[str, str
 
     def moved(environment: Mapping[str, str]) -> dict[str, str]:
         made = dict(environment)
-        for variable in secret_variables(BaseServiceSettings) & environment.keys():
+        for variable in SECRETS & environment.keys():
             found[variable] = made.pop(variable)
             (place / variable).write_text(f"{found[variable]}\n")
             made[f"{variable}_FILE"] = str(place / variable)

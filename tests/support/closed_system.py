@@ -7,6 +7,7 @@
 
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager
+from secrets import token_urlsafe
 from typing import Any
 
 import pytest
@@ -49,6 +50,13 @@ def _talkative(issuer: Issuer, collector: Collector) -> dict[str, Any]:
         "CSMS_LOG_LEVEL": "debug",
         "CSMS_TRACE_RATIO": "1",
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        # Read by the processes; nobody is asked with them.
+        "CSMS_AUTH_CA_USER": "closed",
+        "CSMS_AUTH_CA_PASSWORD": token_urlsafe(24),
+        "CSMS_AUTH_CA_ACCOUNT_KID": "closed",
+        "CSMS_AUTH_CA_ACCOUNT_HMAC_KEY": token_urlsafe(24),
+        "KAFKA_SASL_USERNAME": "closed",
+        "KAFKA_SASL_PASSWORD": token_urlsafe(24),
     }
 
 

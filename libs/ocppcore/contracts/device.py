@@ -133,7 +133,8 @@ class StationFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 class PutStation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Register a station, or replace what is registered (`create` refuses that: 409).
 
-    `spare` is the stored form of a password that the CSMS made: taken where the station would have none.
+    `spare` is the stored form of a password that the CSMS made: taken where the station would have none. `lowers`: who
+    asks may make it less secure (403 otherwise).
     """
 
     NAME: ClassVar[str] = "device.PutStation.v1"
@@ -141,13 +142,15 @@ class PutStation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fields: StationFields
     spare: str
     create: bool = False
+    lowers: bool = False
 
 
-class PatchStation(msgspec.Struct, frozen=True, kw_only=True):
-    """Set these fields of a registered station; it is sent nothing."""
+class PatchStation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Set these fields of a registered station; it is sent nothing. `lowers` as in `PutStation`."""
 
     NAME: ClassVar[str] = "device.PatchStation.v1"
     fields: StationFields
+    lowers: bool = False
 
 
 class RemoveStation(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,8 +164,9 @@ class RotatePassword(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     `ask`: the SetVariables that tells the station, its frame sealed. `limit`: a station that refuses the password is
     answered Pending from its next boot on (A01.FR.05). `evidence_ms`: how long a station that did not say what it did
-    may go on, before its connection is closed to see which password it comes back with. `factory`: only where the
-    station still has the password of its factory.
+    may go on, before its connection is closed to see which password it comes back with. `reboot_ms`: how long one that
+    takes the password at its next boot may wait with that, before it is sent Reset; 0: for ever. `factory`: only where
+    the station still has the password of its factory.
     """
 
     NAME: ClassVar[str] = "device.RotatePassword.v1"
@@ -173,6 +177,7 @@ class RotatePassword(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     limit: bool
     evidence_ms: int
     factory: bool = False
+    reboot_ms: int = 0
 
 
 class SendPassword(msgspec.Struct, frozen=True, kw_only=True):
@@ -291,7 +296,10 @@ class FactoryPasswordDue(StationEvent, frozen=True, kw_only=True, omit_defaults=
 
 
 class PasswordRotationStarted(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """A01: from here on both are admitted; the `StationChanged` beside it has the next one's stored form."""
+    """A01: from here on both are admitted; the `StationChanged` beside it has the next one's stored form.
+
+    `reboot_ms` as in `RotatePassword`.
+    """
 
     TYPE: ClassVar[str] = "device.PasswordRotationStarted.v1"
     operation_id: str
@@ -299,11 +307,15 @@ class PasswordRotationStarted(StationEvent, frozen=True, kw_only=True, omit_defa
     limit: bool
     evidence_ms: int
     actor: str = ""
+    reboot_ms: int = 0
 
 
 class PasswordRotationMoved(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
     """`epoch`: only a later connection shows which password the station has. `reboot`: it said that it takes the new
-    one at its next boot. `closings`: how often its connection was closed to find out. `refused`: by the station."""
+    one at its next boot. `closings`: how often its connection was closed to find out. `refused`: by the station.
+
+    `resets`: how often it was sent Reset; `overdue`: it was away when that was due, and is sent it when it comes.
+    """
 
     TYPE: ClassVar[str] = "device.PasswordRotationMoved.v1"
     operation_id: str
@@ -313,6 +325,8 @@ class PasswordRotationMoved(StationEvent, frozen=True, kw_only=True, omit_defaul
     reboot: bool = False
     closings: int = 0
     refused: bool = False
+    resets: int = 0
+    overdue: bool = False
 
 
 UpgradeState = Literal[

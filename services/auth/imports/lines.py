@@ -1,7 +1,8 @@
 """Lines of an import as tokens, and tokens as lines of an export: CSV with a header, or JSON lines. No IO.
 
 Both have the API's fields. In CSV an empty cell is an absent field; a list is written `one;two`, or as a JSON array
-where it is empty or its items have a semicolon.
+where it is empty or its items have a semicolon. What a spreadsheet would take for a formula has an apostrophe before
+it, which belongs to the cell and not to its value (`csv_cells`).
 """
 
 import csv
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from ocppcore.contracts.auth import PutToken
 from ocppcore.contracts.imports import Refusal
+from ocppcore.csv_cells import inert, plain
 from services.auth.bodies import IdToken, TokenBody, TokenShown, TokenType
 from services.auth.drivers import Sealed
 
@@ -153,7 +155,7 @@ def _check_header(header: Sequence[str]) -> None:
 def _token(header: Sequence[str], row: Sequence[str], line: int) -> dict[str, Any] | Refusal:
     if len(row) != len(header):
         return Refusal(line=line, field="", reason=f"{len(row)} cells under {len(header)} columns")
-    cells = {name: cell for name, cell in zip(header, row, strict=True) if cell != ""}
+    cells = {name: plain(cell) for name, cell in zip(header, row, strict=True) if cell != ""}
     found: dict[str, Any] = {}
     try:
         for name in (*SCALARS, *LISTS):
@@ -216,4 +218,4 @@ def _row(token: Mapping[str, Any]) -> list[Any]:
         inner = token[name] or {}
         cells |= {column: inner.get(field) for column, field in columns.items()}
     cells["tags"] = cells["tags"] if token["tags"] else None
-    return ["" if cells[name] is None else cells[name] for name in COLUMNS]
+    return ["" if cells[name] is None else inert(str(cells[name])) for name in COLUMNS]

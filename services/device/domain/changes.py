@@ -50,6 +50,8 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     epoch: int = -1
     reboot: bool = False
     closings: int = 0
+    resets: int = 0
+    overdue: bool = False
 
 
 class Upgrade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -2,6 +2,9 @@
 
 First both passwords are admitted, then the station is told: so it is never without one that opens, whatever dies in
 between. What it answers decides which one stays; without an answer the next connection shows it.
+
+A station that takes the new one at its next boot is made to boot when it puts that off (`press`). Neither password is
+dropped by the clock alone: the other one may be the station's only one, and it would be locked out.
 """
 
 from collections.abc import Iterable
@@ -10,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from ocppcore.commands import Ask, Ended, ask_needs, commands
+from ocppcore.commands import ASK, Ask, Ended, ask_needs, commands
 from ocppcore.contracts.device import (
     FactoryPasswordDue,
     PasswordRotationMoved,
@@ -38,13 +41,15 @@ from ocppcore.service import (
 )
 from ocppcore.store import Upsert
 from ocppcore.wire import load_json
-from services.device.domain.changes import Rotation, begun, rotation_row
+from services.device.domain.changes import Rotation, begun, command_id, rotation_row
 from services.device.domain.station import Station, changes, close, station_of, unknown
 
 REFERENCE: Final = "password/"
 EVIDENCE: Final = "password-evidence"
 CLOSINGS_MAX: Final = 3
 """How often a connection is closed to see which password its station comes back with."""
+RESETS_MAX: Final = 3
+"""How often a station that takes the password at its next boot is sent Reset."""
 CHARACTERS_MIN: Final = 16
 CHARACTERS_MAX: Final = 40
 """A00.FR.205; a station may say that it takes more (errata 2025-09)."""
@@ -82,6 +87,7 @@ def rotate(body: RotatePassword, view: View, context: Context) -> Outcome:
         command_id=body.ask.command_id,
         limit=body.limit,
         evidence_ms=body.evidence_ms,
+        reboot_ms=body.reboot_ms,
         actor=context.actor,
     )
     both = msgspec.structs.replace(station.state, next_credential=body.credential)
@@ -160,8 +166,11 @@ def connected(view: View, context: Context) -> Outcome:
     station = station_of(view, context.station)
     rotation = station.rotation
     shown = _shown(rotation, context) if rotation else None
-    if rotation is None or shown is None or shown == rotation.state:
+    if rotation is None or shown is None:
         return NOTHING
+    if shown == rotation.state:
+        here = context.connection is not None and context.connection.connected
+        return _reset(station, rotation, context) if rotation.overdue and here else NOTHING
     return _over(station, rotation, context, shown, SHOWN[shown])
 
 
@@ -191,11 +200,20 @@ def factory(station: Station, status: Registration, context: Context) -> tuple[F
 
 
 def press(subject: str, view: View, context: Context) -> Outcome:
-    """Nobody knows which password the station has, and it stays connected: close, so that it shows."""
+    """Nobody knows which password the station has, and it stays connected: close, so that it shows. One that takes it
+    at its next boot and has not booted is sent Reset, now or when it comes."""
     station, connection = station_of(view, subject), context.connection
     rotation = station.rotation
-    if rotation is None or rotation.state != "unsure" or rotation.reboot:
+    if rotation is None or rotation.state != "unsure":
         return NOTHING
+    if rotation.reboot:
+        if rotation.resets >= RESETS_MAX:
+            reason = f"it did not boot after {RESETS_MAX} Resets: have it booted by hand, or set its password"
+            return Outcome((_waiting(station, rotation, context, reason, rotation.resets + 1),))
+        if connection is None or not connection.connected:
+            reason = "it is away; it is sent Reset when it comes"
+            return Outcome((_waiting(station, rotation, context, reason, rotation.resets, overdue=True),))
+        return _reset(station, rotation, context)
     if connection is None or not connection.connected or connection.epoch > rotation.epoch:
         return NOTHING
     moved = _moved(
@@ -208,6 +226,21 @@ def press(subject: str, view: View, context: Context) -> Outcome:
         closings=rotation.closings + 1,
     )
     return Outcome((moved,), calls=(close(context, "connect again: the password is being changed"),))
+
+
+def _reset(station: Station, rotation: Rotation, context: Context) -> Outcome:
+    """`derive_moved` asks for it. What the station answers is not waited for, its boot is."""
+    reason = "the station takes it at its next boot: it is sent Reset"
+    return Outcome((_waiting(station, rotation, context, reason, rotation.resets + 1),))
+
+
+def _waiting(
+    station: Station, rotation: Rotation, context: Context, reason: str, resets: int, *, overdue: bool = False
+) -> PasswordRotationMoved:
+    return _moved(
+        station, rotation, context, "unsure", reason=reason, epoch=rotation.epoch, reboot=True, resets=resets,
+        overdue=overdue,
+    )  # fmt: skip
 
 
 def _of(station: Station, operation_id: str) -> Rotation | None:
@@ -281,10 +314,14 @@ def evolve_moved(event: PasswordRotationMoved, view: View) -> Iterable[Put | Tim
         yield Timer(EVIDENCE, event.subject(), None)
         return
     moved = msgspec.structs.replace(
-        rotation, state=event.state, epoch=event.epoch, reboot=event.reboot, closings=event.closings
-    )
+        rotation, state=event.state, epoch=event.epoch, reboot=event.reboot, closings=event.closings,
+        resets=event.resets, overdue=event.overdue,
+    )  # fmt: skip
     yield Put(event.subject(), msgspec.structs.replace(station, rotation=moved))
-    if event.state == "unsure" and not event.reboot and event.closings < CLOSINGS_MAX:
+    if event.reboot:
+        waits = rotation.started.reboot_ms and not event.overdue and event.resets <= RESETS_MAX
+        yield Timer(EVIDENCE, event.subject(), event.at + rotation.started.reboot_ms if waits else None)
+    elif event.state == "unsure" and event.closings < CLOSINGS_MAX:
         yield Timer(EVIDENCE, event.subject(), event.at + rotation.started.evidence_ms)
 
 
@@ -305,6 +342,20 @@ def derive_started(event: PasswordRotationStarted, follow: Follow) -> Iterable[N
     wanted = Request(
         follow.id, SendPassword.NAME, event.subject(), msgspec.json.encode(body), event.at, "/device", "", "", ""
     )
+    yield request_record(wanted, "device", follow.partitions)
+
+
+def derive_moved(event: PasswordRotationMoved, follow: Follow) -> Iterable[NewRecord]:
+    """Reset for a station that puts off its boot; OnIdle, so that nobody's charging ends for it."""
+    if event.state != "unsure" or event.overdue or not 0 < event.resets <= RESETS_MAX:
+        return
+    ask = Ask(
+        command_id=command_id(event.operation_id, event.resets),
+        action="Reset",
+        payload=msgspec.Raw(b'{"type":"OnIdle"}'),
+        identity=event.station,
+    )
+    wanted = Request(follow.id, ASK, event.subject(), msgspec.json.encode(ask), event.at, "/device", "", "", "")
     yield request_record(wanted, "device", follow.partitions)
 
 

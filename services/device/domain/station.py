@@ -105,7 +105,8 @@ def station_of(view: View, id_: str) -> Station:
 
 
 def put(wanted: PutStation, view: View, context: Context) -> Outcome:
-    """Register a station or replace it: 201 when new, 200 when replaced, 409 when it was to be new and is not.
+    """Register a station or replace it: 201 when new, 200 when replaced, 409 when it was to be new and is not, 403 when
+    it would be less secure than before and who asks may not do that.
 
     `passwordMade` in the answer: the spare password was taken.
     """
@@ -119,6 +120,8 @@ def put(wanted: PutStation, view: View, context: Context) -> Outcome:
         kept = {field: getattr(old, field) for field in (*CREDENTIALS, "reported")}
         blank = msgspec.structs.replace(blank, **kept)
     state = _registered(_set(blank, wanted.fields), station)
+    if not wanted.lowers and (refused := _lowered(old or _DEFAULTS, state)):
+        return Outcome(result=refused)
     made = state.credential is None and state.security_profile != 3
     if made:
         state = msgspec.structs.replace(state, credential=wanted.spare)
@@ -131,11 +134,13 @@ def put(wanted: PutStation, view: View, context: Context) -> Outcome:
 
 
 def patch(wanted: PatchStation, view: View, context: Context) -> Outcome:
-    """Set some fields: 200, 404 when there is no such station."""
+    """Set some fields: 200, 404 when there is no such station, 403 as in `put`."""
     station = station_of(view, context.station)
     if station.state is None:
         return Outcome(result=unknown(context))
     state = _registered(_set(station.state, wanted.fields), station)
+    if not wanted.lowers and (refused := _lowered(station.state, state)):
+        return Outcome(result=refused)
     events = (*_overruled(station, wanted.fields, context), *changes(station.state, state, context))
     return Outcome(events, result=Result(200, represent(state)))
 
@@ -258,6 +263,28 @@ def _verdict(station: Station) -> tuple[Registration, str]:
 
 
 _DEFAULTS: Final = StationState(id="", security_profile=1, credential=None, registration="Accepted")
+
+
+def _lowered(old: StationState, new: StationState) -> Result | None:
+    """403 where the new entry asks less of who connects than the old one did (A05.FR.07): that is for administrators.
+
+    What is there already may be said again. A station that is new is compared with one as the defaults have it.
+    """
+    if new.security_profile < old.security_profile:
+        least = f"{old.security_profile} to {new.security_profile}"
+        return problem(
+            403,
+            "For administrators",
+            f"securityProfile: lowering it from {least} needs the scope admin. Operators change it together with the "
+            f"station, by POST /device/stations/{new.id}/security-profile:upgrade.",
+        )
+    for field, name in (
+        ("allow_unauthenticated", "allowUnauthenticated"),
+        ("allow_expired_certificate", "allowExpiredCertificate"),
+    ):
+        if getattr(new, field) and not getattr(old, field):
+            return problem(403, "For administrators", f"{name}: switching it on needs the scope admin.")
+    return None
 
 
 def _overruled(station: Station, fields: StationFields, context: Context) -> tuple[Event, ...]:

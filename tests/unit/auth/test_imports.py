@@ -1,5 +1,7 @@
 """Tokens in bulk: what is taken, what is refused and where, and that nothing counts twice."""
 
+import csv
+import io
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -151,6 +153,24 @@ async def test_what_is_exported_can_be_imported_and_is_the_same(
     assert (await api.client.get("/tokens")).json()["items"] == before
     events = [one.headers["ce_type"] for one in api.records("auth.events")]
     assert "auth.TokenChanged.v1" not in events, "nothing differed"
+
+
+async def test_no_cell_of_an_export_is_a_formula_and_it_reads_back_the_same(api: Served) -> None:
+    tags = ["=1+1", "x"]
+    sent = "".join(
+        token(one, groupIdToken={"idToken": one, "type": "Central"}, tags=tags, chargingPriority=-3,
+              personalMessage={"format": "UTF8", "content": f"{one}(A1)"})
+        for one in ("=CMD", "+1A", "-A", "@SUM", "'=A", "'plain", "-7")
+    )  # fmt: skip
+    await send(api, await started(api), sent)
+    exported = (await api.client.get("/tokens:export?format=csv")).text
+    rows = list(csv.DictReader(io.StringIO(exported)))
+    assert {row["idToken"] for row in rows} == {"'=CMD", "'+1A", "'-A", "'@SUM", "''=A", "'plain", "-7"}
+    assert {(row["tags"], row["chargingPriority"]) for row in rows} == {("'=1+1;x", "-3")}
+    before = (await api.client.get("/tokens")).json()["items"]
+    answer = (await send(api, await started(api), exported, kind=CSV)).json()
+    assert (answer["lines"], answer["replaced"], answer["refused"]) == (7, 7, 0), answer
+    assert (await api.client.get("/tokens")).json()["items"] == before
 
 
 @pytest.mark.parametrize(

@@ -293,3 +293,26 @@ async def test_a_number_beyond_a_double_in_a_boot_is_no_hindrance(api: Served) -
     shown = await api.client.get("/stations/CS-1")
     assert shown.status_code == 200, shown.text
     assert shown.json()["lastBoot"]["chargingStation"]["customData"] == {"vendorId": "v", "big": None, "small": 1.5}
+
+
+@pytest.mark.parametrize(
+    "body", [{"securityProfile": 1}, {"allowUnauthenticated": True}, {"allowExpiredCertificate": True}]
+)
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_operators_make_no_station_less_secure(api: Served, method: str, body: dict[str, Any]) -> None:
+    operator = api.clients["operator"]
+    assert (await operator.post("/stations", json={"id": "CS-1", "securityProfile": 2})).status_code == 201
+    refused = await operator.request(method, "/stations/CS-1", json=body)
+    assert refused.status_code == 403
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert next(iter(body)) in refused.json()["detail"]
+    if "securityProfile" in body:
+        assert "/device/stations/CS-1/security-profile:upgrade" in refused.json()["detail"]
+    assert (await operator.patch("/stations/CS-1", json={"securityProfile": 3})).status_code == 200
+    assert (await api.client.request(method, "/stations/CS-1", json=body)).status_code == 200
+
+
+async def test_operators_register_no_station_that_is_open(api: Served) -> None:
+    body = {"id": "CS-1", "allowUnauthenticated": True}
+    assert (await api.clients["operator"].post("/stations", json=body)).status_code == 403
+    assert (await api.client.post("/stations", json=body)).status_code == 201

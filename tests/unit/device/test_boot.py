@@ -27,7 +27,7 @@ BOOT = {
 
 def world(**fields: object) -> World:
     made = World("device", PARTS)
-    body = PutStation(identity="CS-1", fields=StationFields(**fields), spare="s")  # type: ignore[arg-type]
+    body = PutStation(identity="CS-1", fields=StationFields(**fields), spare="s", lowers=True)  # type: ignore[arg-type]
     made.ask(PutStation.NAME, body, key="cs-1")
     return made
 

@@ -1,5 +1,8 @@
 """The registry of stations: register, replace, patch, remove, and the state records that follow."""
 
+from typing import Any
+
+import pytest
 from msgspec import UNSET
 
 from ocppcore import topics
@@ -12,7 +15,9 @@ from ocppcore.contracts.device import (
     StationFields,
     StationRegistered,
     StationRemoved,
+    StationState,
 )
+from ocppcore.service import Outcome
 from services.device.domain.station import Station
 from services.device.projections import CONNECTORS, HISTORY, STATIONS
 from services.device.service import PARTS
@@ -171,3 +176,73 @@ def test_the_row_shows_the_registry_and_never_the_credential() -> None:
     (row,) = made.rows(STATIONS)
     assert (row["station"], row["identity"], row["serial_number"], row["connected"]) == ("cs-1", "CS-1", "SN", False)
     assert "spare" not in str(row)
+
+
+def fields(**said: Any) -> StationFields:
+    return StationFields(**said)
+
+
+def status_of(outcome: Outcome) -> int:
+    assert outcome.result is not None
+    return outcome.result.status
+
+
+def state_of(made: World) -> StationState:
+    station = made.state(Station, "cs-1")
+    assert station is not None and station.state is not None
+    return station.state
+
+
+LOWERING: list[dict[str, Any]] = [
+    {"security_profile": 1},
+    {"security_profile": None},
+    {"allow_unauthenticated": True},
+    {"allow_expired_certificate": True},
+]
+NAMES = ("securityProfile", "securityProfile", "allowUnauthenticated", "allowExpiredCertificate")
+
+
+@pytest.mark.parametrize(("changed", "name"), [*zip(LOWERING, NAMES, strict=True)])
+@pytest.mark.parametrize("how", ["put", "patch"])
+def test_a_station_is_made_less_secure_by_administrators_only(changed: dict[str, Any], name: str, how: str) -> None:
+    for lowers, status in ((False, 403), (True, 200)):
+        made = world(security_profile=2)
+        wanted = fields(**changed)
+        if how == "put":
+            outcome = made.ask(
+                PutStation.NAME, PutStation(identity="CS-1", fields=wanted, spare="s", lowers=lowers), key="cs-1"
+            )
+        else:
+            outcome = made.ask(PatchStation.NAME, PatchStation(fields=wanted, lowers=lowers), key="cs-1")
+        assert status_of(outcome) == status
+        assert bool(outcome.events) is lowers
+        if not lowers:
+            assert outcome.result is not None and isinstance(outcome.result.body, dict)
+            assert outcome.result.body["detail"].startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("name", ["allow_unauthenticated", "allow_expired_certificate"])
+def test_what_an_administrator_allowed_may_be_said_again_and_taken_back(name: str) -> None:
+    made = world(security_profile=2)
+    allowed = PatchStation(fields=fields(**{name: True}), lowers=True)
+    assert status_of(made.ask(PatchStation.NAME, allowed, key="cs-1")) == 200
+    for value in (True, False):
+        again = PatchStation(fields=fields(**{name: value}))
+        assert status_of(made.ask(PatchStation.NAME, again, key="cs-1")) == 200
+
+
+@pytest.mark.parametrize("name", ["allow_unauthenticated", "allow_expired_certificate"])
+def test_a_new_station_is_not_open_either_unless_an_administrator_says_so(name: str) -> None:
+    for lowers, status in ((False, 403), (True, 201)):
+        made = World("device", PARTS)
+        body = PutStation(identity="CS-1", fields=fields(**{name: True}), spare="s", lowers=lowers)
+        assert status_of(made.ask(PutStation.NAME, body, key="cs-1")) == status
+
+
+@pytest.mark.parametrize("profile", [1, 2, 3])
+def test_operators_register_with_any_profile_and_raise_it(profile: int) -> None:
+    made = world(security_profile=profile)
+    assert state_of(made).security_profile == profile
+    for higher in range(profile, 4):
+        raised = PatchStation(fields=fields(security_profile=higher))
+        assert status_of(made.ask(PatchStation.NAME, raised, key="cs-1")) == 200

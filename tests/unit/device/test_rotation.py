@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ocppcore import commands, topics
-from ocppcore.commands import ENDED, Ask, Ended
+from ocppcore.commands import ASK, ENDED, Ask, Ended
 from ocppcore.contracts.device import (
     Automatic,
     FactoryPasswordDue,
@@ -21,7 +21,7 @@ from ocppcore.contracts.device import (
 from ocppcore.envelope import Frame, Receipt
 from ocppcore.rpc import CallError, CallResult
 from services.device.domain.changes import CHANGES
-from services.device.domain.rotation import CLOSINGS_MAX, EVIDENCE, UntoldPassword
+from services.device.domain.rotation import CLOSINGS_MAX, EVIDENCE, RESETS_MAX, UntoldPassword
 from services.device.domain.station import Station
 from services.device.projections import STATIONS
 from services.device.service import PARTS
@@ -563,3 +563,105 @@ def test_who_sets_another_password_says_that_it_is_not_the_factorys(world: World
     assert factory(world), "replaced without a password: what it connects with stays"
     world.ask(PatchStation.NAME, PatchStation(fields=StationFields(credential="chosen")), key="cs-1")
     assert not factory(world)
+
+
+# A station that puts off the boot at which it takes the new password
+
+DAY_MS = 86_400_000
+
+
+def waits_for_a_boot(world: World) -> None:
+    asked(world, reboot_ms=DAY_MS)
+    answer(world, "RebootRequired")
+    assert (admitted(world), row(world)[0]) == ((OLD, NEW), "unsure")
+    assert world.timers
+
+
+def due_to_boot(world: World) -> list[Any]:
+    """A station has not booted in time; the frames that it is sent."""
+    before = len(told(world, ASK))
+    world.wait(DAY_MS)
+    world.tick(EVIDENCE, "cs-1")
+    assert admitted(world) == (OLD, NEW), "the clock alone locks nobody out"
+    return sent_since(world, before)
+
+
+def sent_since(world: World, before: int) -> list[Any]:
+    """Frames of what was asked for after so many."""
+    return [call for ask in told(world, ASK)[before:] for call in world.ask(ASK, ask, key="cs-1").calls]
+
+
+def boots_with(world: World, shown: Any, epoch: int) -> None:
+    world.connect(epoch=epoch, profile=1, credential=shown)
+    world.call("BootNotification", BOOT, epoch=epoch)
+
+
+@pytest.mark.parametrize(
+    ("shown", "state", "left"), [("next", "changed", (NEW, None)), ("current", "kept", (OLD, None))]
+)
+def test_a_station_that_puts_off_its_boot_is_sent_reset_and_its_boot_decides(
+    world: World, shown: Any, state: str, left: tuple[str, None]
+) -> None:
+    waits_for_a_boot(world)
+    (call,) = due_to_boot(world)
+    assert (call.kind, call.action) == ("command", "Reset")
+    assert msgspec.json.decode(call.frame)[3] == {"type": "OnIdle"}
+    boots_with(world, shown, 2)
+    assert (admitted(world), row(world)[0]) == (left, state)
+    assert world.state(Station, "cs-1").rotation is None  # type: ignore[union-attr]
+    replayed(world)
+
+
+def test_a_station_that_boots_in_time_is_sent_nothing(world: World) -> None:
+    waits_for_a_boot(world)
+    boots_with(world, "next", 2)
+    assert admitted(world) == (NEW, None)
+    assert is_over(world)
+    replayed(world)
+
+
+def test_a_station_that_never_boots_is_asked_three_times_and_can_still_come_with_either(world: World) -> None:
+    waits_for_a_boot(world)
+    for _ in range(RESETS_MAX):
+        due_to_boot(world)
+    assert due_to_boot(world) == []
+    assert "by hand" in row(world)[1]
+    assert EVIDENCE not in {name for name, _ in world.timers}
+    replayed(world)
+    world.connect(epoch=2, profile=1, credential="current")
+    assert admitted(world) == (OLD, NEW)
+    boots_with(world, "next", 3)
+    assert (admitted(world), row(world)[0]) == ((NEW, None), "changed")
+
+
+def test_who_sets_the_password_ends_what_no_boot_ended(world: World) -> None:
+    waits_for_a_boot(world)
+    for _ in range(RESETS_MAX + 1):
+        due_to_boot(world)
+    patch(world, credential="by-hand")
+    assert (admitted(world), row(world)[0]) == (("by-hand", None), "replaced")
+
+
+def test_a_station_that_is_away_when_its_boot_is_due_is_sent_reset_when_it_comes(world: World) -> None:
+    waits_for_a_boot(world)
+    world.connect(epoch=1, connected=False)
+    assert due_to_boot(world) == []
+    assert EVIDENCE not in {name for name, _ in world.timers}
+    world.connect(epoch=2, profile=1, credential="current")
+    (call,) = sent_since(world, 0)
+    assert (call.action, call.epoch) == ("Reset", 2)
+    world.connect(epoch=3, profile=1, credential="current")
+    assert len(told(world, ASK)) == 1, "once a day"
+    assert EVIDENCE in {name for name, _ in world.timers}
+    boots_with(world, "current", 4)
+    assert (admitted(world), row(world)[0]) == ((OLD, None), "kept")
+    replayed(world)
+
+
+def test_a_station_that_comes_with_the_new_password_after_its_boot_was_due_has_it(world: World) -> None:
+    waits_for_a_boot(world)
+    world.connect(epoch=1, connected=False)
+    due_to_boot(world)
+    world.connect(epoch=2, profile=1, credential="next")
+    assert told(world, ASK) == []
+    assert (admitted(world), row(world)[0]) == ((NEW, None), "changed")

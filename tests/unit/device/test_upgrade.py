@@ -488,5 +488,5 @@ def test_replacing_the_registry_entry_does_not_lower_the_profile_unawares(world:
     world.ask(PutStation.NAME, PutStation(identity="CS-1", fields=StationFields(), spare="s"), key="cs-1")
     assert admitted(world) == (2, None)
     lowered = StationFields(security_profile=None)
-    world.ask(PutStation.NAME, PutStation(identity="CS-1", fields=lowered, spare="s"), key="cs-1")
+    world.ask(PutStation.NAME, PutStation(identity="CS-1", fields=lowered, spare="s", lowers=True), key="cs-1")
     assert admitted(world) == (1, None)

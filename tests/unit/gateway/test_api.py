@@ -3,6 +3,7 @@
 from contextlib import asynccontextmanager
 
 import httpx
+import orjson
 import pytest
 
 from ocppcore.clock import to_rfc3339
@@ -168,3 +169,10 @@ def test_secrets_and_id_tokens_are_hidden_whatever_the_frame_is():
     assert "PEM" not in str(shown(call("1", "InstallCertificate", {"certificate": "PEM"})))
     assert "DEADBEEF" not in str(shown(b'[2,"1","Authorize",{"idToken":{"idToken":"DEADBEEF"'))
     assert shown(b"\xff") == "\ufffd"
+
+
+def test_what_signs_a_url_is_hidden_in_frames_too() -> None:
+    url = "https://me:hunter2@b.example/log?sv=1&sig=hunter2"
+    assert shown(orjson.dumps([2, "a", "DataTransfer", {"vendorId": "x", "data": url}])) == [
+        2, "a", "DataTransfer", {"vendorId": "x", "data": "https://[hidden]@b.example/log?sv=1&sig=[hidden]"},
+    ]  # fmt: skip

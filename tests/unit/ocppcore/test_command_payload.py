@@ -55,3 +55,30 @@ def test_passwords_in_urls_are_hidden(action: str) -> None:
 def test_a_customer_is_named_by_a_pseudonym() -> None:
     visible, frame = shown("CustomerInformation", {"requestId": 1, "customerIdentifier": "Ada"})
     assert "Ada" not in str(visible) and b"Ada" in frame
+
+
+SIGNED = (
+    "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAHUNTER2%2Feu&X-Amz-Security-Token=hunter2&X-Amz-Signature=hunter2",
+    "?sv=2024-11-04&se=2027-01-01&sr=b&sp=w&sig=hunter2%2Fhunter2%3D",
+    "?x%2Damz%2Dsignature=hunter2",
+    "?GoogleAccessId=hunter2@x&Expires=1&Signature=hunter2",
+    "?a=1;access_token=hunter2",
+    "?token=hunter2 hunter2",
+)
+
+
+@pytest.mark.parametrize("query", SIGNED)
+@pytest.mark.parametrize("action", ["GetLog", "UpdateFirmware", "PublishFirmware"])
+def test_what_signs_a_url_is_hidden_and_the_station_gets_it_whole(action: str, query: str) -> None:
+    url = f"https://files.example/fw.bin{query}"
+    payload = {"GetLog": {"log": {"remoteLocation": url}}, "UpdateFirmware": {"firmware": {"location": url}}}.get(
+        action, {"location": url}
+    )
+    visible, frame = shown(action, payload)
+    assert "hunter2" not in str(visible).casefold() and "https://files.example/fw.bin?" in str(visible)
+    assert orjson.loads(frame)[3] == payload
+
+
+def test_a_query_without_secrets_is_kept() -> None:
+    payload = {"location": "https://files.example/fw.bin?version=1.2&signed=yes&x-amz-date=1&author=me#sig=no"}
+    assert shown("PublishFirmware", payload) == (payload, b"")

@@ -105,6 +105,8 @@ SECRET = "gEhEiM-4711"
         {"anything": SECRET.encode()},
         {"payload": SECRET},
         {"url": f"postgresql://csms:{SECRET}@localhost/db"},
+        {"said": f"GET https://b.s3.example/log?X-Amz-Credential={SECRET}&X-Amz-Signature={SECRET} failed"},
+        {"said": f"<https://b.example/log?sv=1&sig={SECRET}>"},
         {"url": f"postgresql://csms:p@{SECRET}@localhost/db"},
         {"header": f"Bearer {SECRET}"},
         {"text": f'[2,"1","Authorize",{{"idToken":{{"idToken":"{SECRET}","type":"Central"}}}}]'},
