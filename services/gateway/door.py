@@ -21,7 +21,7 @@ from ocppcore.log import Log, TopicPartition
 from ocppcore.topics import normalise
 from services.gateway.copies import Station, StationsCopy
 from services.gateway.domain import certificates
-from services.gateway.domain.admission import Basic, Knock
+from services.gateway.domain.admission import Basic, Knock, names_station
 from services.gateway.domain.certificates import ClientCertificate
 from services.gateway.domain.grants import Grant, carrier_of, profiles
 from services.gateway.domain.limiter import Buckets, Limiter, PerMinute, Rate
@@ -293,9 +293,10 @@ class Door:
             if not (self._rules.allow_unauthenticated or station.allow_unauthenticated):
                 return "no_password"
             return Grant(carrier.station, profile, carrier.credential)
-        names = {key, carrier.station}  # A00.FR.204; a Local Controller may give its own name
-        if not right or normalise(basic.user) not in names:
-            return "password" if not right else "user_name"
+        if not right:
+            return "password"
+        if not names_station(basic, key, carrier.station):  # a Local Controller may give its own name
+            return "user_name"
         credential = carrier.next_credential if right == "next" else carrier.credential
         return Grant(carrier.station, profile, credential, right if carrier.station == key else "")
 

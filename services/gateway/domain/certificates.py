@@ -41,7 +41,7 @@ def refuses(certificate: ClientCertificate, identity: str, serial_number: str, t
     if len(certificate.common_names) != 1:
         return "certificate_name"
     name = certificate.common_names[0]
-    fits = name == serial_number if serial_number else normalise(name) == normalise(identity)
+    fits = name == serial_number if serial_number else name.isascii() and normalise(name) == normalise(identity)
     return None if fits else "certificate_name"
 
 

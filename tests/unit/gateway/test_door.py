@@ -97,6 +97,18 @@ async def test_anything_else_does_not(basic):
     assert await (await house()).asks(basic) is HTTPStatus.UNAUTHORIZED
 
 
+@pytest.mark.requirement("A00.FR.204")
+async def test_a_user_name_or_common_name_that_only_folds_to_the_identity_opens_nothing():
+    """LATIN SMALL LETTER LONG S folds to s; no identity has it."""
+    door = await house()
+    assert await door.asks(Basic("C\u017f1", PASSWORD)) is HTTPStatus.UNAUTHORIZED
+    assert door.stats.refusals == {"user_name": 1}
+
+    door = await house(security_profile=3)
+    shown = certificate(common_names=("C\u017f1",))
+    assert await door.asks(secure=True, certificate=shown) is HTTPStatus.UNAUTHORIZED
+
+
 async def test_a_disabled_station_is_refused_like_a_wrong_password():
     assert await (await house(disabled=True)).asks() is HTTPStatus.UNAUTHORIZED
 
