@@ -350,7 +350,17 @@ class Door:
             return refused or str(untimely)
         # The name of a Local Controller's certificate says nothing of the station behind it.
         name = shown.common_names[0] if carrier.station == station.station else ""
-        return Grant(carrier.station, 3, None, "", name, serial_number, expired=expired, fingerprint=shown.fingerprint)
+        return Grant(
+            carrier.station,
+            3,
+            None,
+            certificate_name=name,
+            serial_number=serial_number,
+            expired=expired,
+            fingerprint=shown.fingerprint,
+            certificate_serial=shown.serial_number,
+            issuers=shown.issuers,
+        )
 
     async def _catch_up(self, key: str) -> bool:
         """Whether the copy has folded all that stood in the station's partition when this was asked."""
