@@ -95,7 +95,6 @@ def test_the_user_name_is_the_identity_in_any_case():
     assert not names_station(Basic("cs2", ""), "cs1")
 
 
-@pytest.mark.requirement("A00.FR.204")
 @pytest.mark.parametrize("user", ["C\u017f1", "\u212as1", "cs1\u00ad", "\uff43\uff531"])
 def test_a_user_name_that_folds_to_an_identity_is_none(user):
     """LATIN SMALL LETTER LONG S folds to s, KELVIN SIGN to k."""

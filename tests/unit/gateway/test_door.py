@@ -97,7 +97,6 @@ async def test_anything_else_does_not(basic):
     assert await (await house()).asks(basic) is HTTPStatus.UNAUTHORIZED
 
 
-@pytest.mark.requirement("A00.FR.204")
 async def test_a_user_name_or_common_name_that_only_folds_to_the_identity_opens_nothing():
     """LATIN SMALL LETTER LONG S folds to s; no identity has it."""
     door = await house()
