@@ -16,9 +16,8 @@ from ocppcore.http.app import service_app
 from ocppcore.log import Log
 from ocppcore.seal import Seal
 from services.gateway.api import router
-from services.gateway.authorities import Authorities
 from services.gateway.frames import Frames
-from services.gateway.gateway import Gateway, Listener
+from services.gateway.gateway import Gateway, Listener, Trust
 from services.gateway.metrics import StatsCollector
 from services.gateway.passwords import Passwords
 from services.gateway.settings import Settings, listener, numbers, tls_files
@@ -71,7 +70,7 @@ def build(env: Environment, settings: Settings, bound: socket.socket | None = No
         password_key=env.keys.password,
         seal=env.outbound_seal,
         listeners=listeners,
-        authorities=tls.authorities if tls else None,
+        trust=tls,
     )
     if tls is not None:
         gateway.stats.gauges["certificate_expires_in_seconds"] = lambda: (tls.expires_at - env.clock()) / 1000
@@ -98,7 +97,7 @@ def make(
     password_key: bytes,
     seal: Seal,
     listeners: Sequence[Listener] = (),
-    authorities: Authorities | None = None,
+    trust: Trust | None = None,
     name: str = "",
     chance: random.Random | None = None,
 ) -> Gateway:
@@ -120,7 +119,7 @@ def make(
         seal,
         name or f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
         listeners=listeners,
-        authorities=authorities,
+        trust=trust,
         chance=chance,
         new_trace=new_trace,
     )

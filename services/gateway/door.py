@@ -21,12 +21,13 @@ from ocppcore.log import Log, TopicPartition
 from ocppcore.topics import normalise
 from services.gateway.copies import Station, StationsCopy
 from services.gateway.domain import certificates
-from services.gateway.domain.admission import Basic, Knock
+from services.gateway.domain.admission import Basic, Knock, names_station
 from services.gateway.domain.certificates import ClientCertificate
 from services.gateway.domain.grants import Grant, carrier_of, profiles
-from services.gateway.domain.limiter import Buckets, Limiter, PerMinute, Rate
+from services.gateway.domain.limiter import Buckets, Gate, Limiter, PerMinute, Rate
+from services.gateway.line import TooBusy
 from services.gateway.metrics import Stats
-from services.gateway.passwords import Passwords, Suspicious, TooBusy
+from services.gateway.passwords import Passwords
 from services.gateway.turns import Turns
 
 LOOK_EVERY_S: Final = 0.05
@@ -38,6 +39,9 @@ JUDGED_AT_ONCE: Final = 4
 PER_IDENTITY: Final = Rate(20, 1.0)
 PER_SOURCE: Final = Rate(200, 2.0)
 LOGGED: Final = Rate(500, 20.0)
+PAIR_JUDGED: Final = Rate(10, 10.0)
+SOURCE_JUDGED: Final = Rate(20, 20.0)
+"""Passwords looked at while too many fail: two times (new ones, and such that come back) 20 ms of a thread each."""
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +62,8 @@ class Admitted(NamedTuple):
 
 
 UNAUTHORIZED: Final = Refused(HTTPStatus.UNAUTHORIZED, "credentials are missing or wrong", "credentials")
+UNJUDGED: Final = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many passwords are being checked", "unjudged")
+"""No failure and no security event: nobody has looked at the password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,7 @@ class Door:
         self._stats = stats
         self._rules = rules
         self._limiter = Limiter(rules.identity, rules.source, rules.remembered_max)
+        self._gate = Gate(PAIR_JUDGED, SOURCE_JUDGED, rules.remembered_max)
         self._record = record
         self._online = online
         self._recorded = PerMinute(rules.recorded_per_station, rules.recorded_max, rules.remembered_max)
@@ -142,6 +149,9 @@ class Door:
         """Whether a station may connect with what it shows."""
         key = normalise(identity)
         verdict = await self._verdict(identity, key, knock)
+        if verdict is UNJUDGED:
+            self._stats.refusals[UNJUDGED.cause] += 1
+            self._stats.refusals_unrecorded += self._stations.find(key) is not None
         if isinstance(verdict, Admitted) or verdict.status is HTTPStatus.SERVICE_UNAVAILABLE:
             return verdict
         return self._failed(key, knock, verdict)
@@ -167,19 +177,35 @@ class Door:
         return {tp.partition: end for tp, end in (await self._log.ends(self._partitions)).items()}
 
     async def _verdict(self, identity: str, key: str, knock: Knock) -> Admitted | Refused:
-        suspect = self._limiter.suspects(key, knock.source, self._clock())
         station, carrier = self._find(key)
-        verdict = await self._judge(key, station, carrier, knock, suspect)
+        verdict = await self._judge(key, station, carrier, knock, at_once=True)
         if isinstance(verdict, Admitted):
             return verdict
-        if verdict is not None and verdict.status is not HTTPStatus.UNAUTHORIZED:
+        if self._turns_away(key, knock):
+            return UNJUDGED
+        if verdict is UNJUDGED:
+            verdict = await self._judge(key, station, carrier, knock)
+        if isinstance(verdict, Admitted) or verdict is UNJUDGED:
             return verdict
         newer, carries = await self._newest(key)
         if newer is _BEHIND:
             return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the copy of the stations is behind")
         if (newer, carries) != (station, carrier):
-            verdict = await self._judge(key, newer, carries, knock, suspect)
+            verdict = await self._judge(key, newer, carries, knock)
         return verdict or self._unknown(identity)
+
+    def _turns_away(self, key: str, knock: Knock) -> bool:
+        """Whether this password, which is not known to be right, is not looked at now.
+
+        So it goes while too many fail, or where nobody shall know who is registered; for every identity alike, since a
+        503 for those alone whose passwords are slow to check would name them. A certificate is no guess.
+        """
+        if knock.basic is None or knock.certificate is not None:
+            return False
+        now = self._clock()
+        if not self._rules.hide_unknown and not self._limiter.suspects(key, knock.source, now):
+            return False
+        return not self._gate.lets(self._passwords.mark(key, knock.basic.password), key, knock.source, now)
 
     def _find(self, key: str) -> tuple[Station | None, Station | None]:
         """A station and the entry whose credentials its connection carries."""
@@ -242,15 +268,16 @@ class Door:
         self._stats.refusals_unrecorded += 1
 
     async def _judge(
-        self, key: str, station: Station | None, carrier: Station | None, knock: Knock, suspect: bool
+        self, key: str, station: Station | None, carrier: Station | None, knock: Knock, *, at_once: bool = False
     ) -> Admitted | Refused | None:
-        """None for an unknown station too. The same work whoever asks, so that the time it takes tells nothing."""
+        """None for an unknown station too. The same work whoever asks, so that the time it takes tells nothing.
+
+        UNJUDGED: its turn did not come, or with `at_once` it would take one.
+        """
         try:
-            right = await self._password(carrier, knock, suspect)
+            right = await self._password(carrier, knock, at_once)
         except TooBusy:
-            return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many passwords are being checked")
-        except Suspicious:
-            return UNAUTHORIZED._replace(cause="password")
+            return UNJUDGED
         except BadCredential as error:
             log.error("stored credential cannot be read", station=key, error=str(error))
             right = ""
@@ -274,15 +301,25 @@ class Door:
             cause = judged
         return UNAUTHORIZED._replace(cause=cause)
 
-    async def _password(self, carrier: Station | None, knock: Knock, suspect: bool) -> AdmittedBy:
-        """Which of the carrier's passwords it is, "" for none."""
+    async def _password(self, carrier: Station | None, knock: Knock, at_once: bool) -> AdmittedBy:
+        """Which of the carrier's passwords it is, "" for none. Raises TooBusy."""
+        if knock.certificate is not None and carrier is not None and 2 not in profiles(carrier):
+            return ""  # what else it shows does not matter, and is not waited for
         stored, following = (carrier.credential, carrier.next_credential) if carrier else ("", "")
         password = knock.basic.password if knock.basic is not None else ""
         whose = carrier.station if carrier else ""
-        if await self._passwords.check(whose, password, stored, knock.source, suspect=suspect):
-            return "current"
-        if following and await self._passwords.check(whose, password, following, knock.source, suspect=suspect):
-            return "next"
+        ways: list[tuple[AdmittedBy, str]] = [("current", stored)]
+        if following:
+            ways.append(("next", following))
+        known = {by: self._passwords.at_once(whose, password, one) for by, one in ways}
+        for by, one in ways:
+            right = known[by]
+            if right is None and not at_once:
+                right = await self._passwords.check(whose, password, one, knock.source)
+            if right:
+                return by
+        if None in known.values() and at_once:
+            raise TooBusy
         return ""
 
     def _authenticated(
@@ -293,9 +330,10 @@ class Door:
             if not (self._rules.allow_unauthenticated or station.allow_unauthenticated):
                 return "no_password"
             return Grant(carrier.station, profile, carrier.credential)
-        names = {key, carrier.station}  # A00.FR.204; a Local Controller may give its own name
-        if not right or normalise(basic.user) not in names:
-            return "password" if not right else "user_name"
+        if not right:
+            return "password"
+        if not names_station(basic, key, carrier.station):  # a Local Controller may give its own name
+            return "user_name"
         credential = carrier.next_credential if right == "next" else carrier.credential
         return Grant(carrier.station, profile, credential, right if carrier.station == key else "")
 
@@ -312,7 +350,17 @@ class Door:
             return refused or str(untimely)
         # The name of a Local Controller's certificate says nothing of the station behind it.
         name = shown.common_names[0] if carrier.station == station.station else ""
-        return Grant(carrier.station, 3, None, "", name, serial_number, expired=expired, fingerprint=shown.fingerprint)
+        return Grant(
+            carrier.station,
+            3,
+            None,
+            certificate_name=name,
+            serial_number=serial_number,
+            expired=expired,
+            fingerprint=shown.fingerprint,
+            certificate_serial=shown.serial_number,
+            issuers=shown.issuers,
+        )
 
     async def _catch_up(self, key: str) -> bool:
         """Whether the copy has folded all that stood in the station's partition when this was asked."""

@@ -22,7 +22,9 @@ from ocppcore.seal import Seal
 from services.gateway.authorities import Authorities
 from services.gateway.copies import StationsCopy
 from services.gateway.domain.admission import Knock
+from services.gateway.domain.certificates import Issuers
 from services.gateway.domain.connection import Limits
+from services.gateway.domain.grants import CERTIFICATE_REVOKED, Grant
 from services.gateway.door import Admitted, Door, Refused, Rules
 from services.gateway.hub import Hub
 from services.gateway.ocsp import Ocsp, OcspRules
@@ -47,6 +49,19 @@ class Listener(Protocol):
 
     async def close(self) -> None:
         """Wait for the sockets to close, then cut what is left."""
+
+
+class Trust(Protocol):
+    """Whom certificates of stations are trusted by, and which were revoked; `Tls` is one."""
+
+    authorities: Authorities
+
+    @property
+    def changes(self) -> int:
+        """Another number after every change."""
+
+    def objection(self, fingerprint: str, serial_number: int, issuers: Issuers) -> str:
+        """Why a certificate opens nothing any more, "" if it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +95,7 @@ class Gateway:
         name: str,
         *,
         listeners: Sequence[Listener] = (),
-        authorities: Authorities | None = None,
+        trust: Trust | None = None,
         chance: random.Random | None = None,
         new_trace: Callable[[], str] = str,
     ) -> None:
@@ -95,7 +110,9 @@ class Gateway:
         self._opened = False
         self.name = name
         self.stations = StationsCopy()
-        self.authorities = authorities or Authorities()
+        self.authorities = trust.authorities if trust is not None else Authorities()
+        self._trust = trust
+        self._trust_seen = trust.changes if trust is not None else 0
         self.hub = Hub(
             log_,
             clock,
@@ -115,7 +132,7 @@ class Gateway:
             lambda: (session.grant.fingerprint for session in self.hub.sessions.values()),
             counts=self.stats.ocsp,
         )
-        self.hub.is_revoked = lambda one: self.authorities.has_revoked(one) or self.ocsp.has_revoked(one)
+        self.hub.objection = self._objection
         self._door = Door(
             log_,
             self.stations,
@@ -281,6 +298,21 @@ class Gateway:
             self.hub.holder = None
             self.hub.end_all("the gateway lost its slot")
 
+    def _objection(self, grant: Grant) -> str:
+        fingerprint, issuers = grant.fingerprint, grant.issuers
+        shown = (fingerprint, *(issuers.fingerprints if issuers is not None else ()))
+        if any(map(self.authorities.has_revoked, shown)) or self.ocsp.has_revoked(fingerprint):
+            return CERTIFICATE_REVOKED
+        if self._trust is None or issuers is None:
+            return ""
+        return self._trust.objection(fingerprint, grant.certificate_serial, issuers)
+
+    def _look_at_trust(self) -> None:
+        """Many changes may come in one go: connections are looked at once for all of them."""
+        if self._trust is not None and self._trust.changes != self._trust_seen:
+            self._trust_seen = self._trust.changes
+            self.hub.look_at_certificates()
+
     async def _open(self) -> None:
         if not self._opened:
             for listener in self._listeners:
@@ -296,3 +328,4 @@ class Gateway:
         while True:
             await asyncio.sleep(self._numbers.tick_s)
             self.hub.tick()
+            self._look_at_trust()

@@ -46,7 +46,7 @@ from services.gateway.domain.connection import (
     Origin,
     gateway_receipt,
 )
-from services.gateway.domain.grants import holds, promoted
+from services.gateway.domain.grants import CERTIFICATE_REVOKED, Grant, holds, promoted
 from services.gateway.door import UNAUTHORIZED, Admitted, Refused
 from services.gateway.metrics import Stats
 from services.gateway.session import Session, Transport
@@ -72,8 +72,8 @@ class _Opening:
 class Hub:
     """Knows every session by its station. `holder` is the slot that the gateway holds, None without one.
 
-    `is_revoked`: whether the certificate with this fingerprint counts no more; one may be revoked between its TLS
-    handshake and the connection that it opens.
+    `objection`: why the certificate of a grant counts no more, "" if it does; one may be revoked, or its authority
+    distrusted, between its TLS handshake and the connection that it opens.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Hub:
         self.held_back: dict[Session, None] = {}
         self.holder: Holder | None = None
         self.lease_until: Callable[[], int] = lambda: sys.maxsize
-        self.is_revoked: Callable[[str], bool] = lambda _: False
+        self.objection: Callable[[Grant], str] = lambda _: ""
         self.draining = False
         self._opening: dict[str, _Opening] = {}
         self._carried: dict[str, dict[Session, None]] = {}
@@ -376,14 +376,22 @@ class Hub:
 
     def _holds(self, session: Session) -> bool:
         find, grant = self._stations.find, session.grant
-        if grant.fingerprint and self.is_revoked(grant.fingerprint):
+        if grant.fingerprint and self.objection(grant):
             return False
         return holds(grant, find(session.station), find(grant.carrier))
 
+    def look_at_certificates(self) -> None:
+        """Lists of revoked certificates, or authorities, have changed: end the connections that none would open now."""
+        for session in [one for one in self.sessions.values() if one.grant.fingerprint]:
+            if objection := self.objection(session.grant):
+                self.end(session, CREDENTIALS_CHANGED, objection)
+
     def revoked(self, fingerprint: str) -> None:
-        """A client certificate counts no more: end the connection that it opened."""
-        for session in [one for one in self.sessions.values() if one.grant.fingerprint == fingerprint]:
-            self.end(session, CREDENTIALS_CHANGED, "certificate revoked")
+        """A client certificate, or an authority's, counts no more: end the connections that it opened."""
+        for session in list(self.sessions.values()):
+            grant = session.grant
+            if grant.fingerprint == fingerprint or (grant.issuers and fingerprint in grant.issuers.fingerprints):
+                self.end(session, CREDENTIALS_CHANGED, CERTIFICATE_REVOKED)
 
     def tick(self) -> None:
         """Look at every connection that waits for something."""

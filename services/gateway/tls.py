@@ -2,7 +2,7 @@
 
 Security profiles 2 and 3 (A00.FR.306 to FR.322, FR.403 to FR.425). One port serves both: a client certificate is asked
 for in the handshake and demanded, or not, once the URL has said which station this is. A new context is made for each
-change; connections keep the one that they began with.
+change; connections keep the one that they began with, and the gateway ends those that the newest would not open.
 """
 
 import _ssl
@@ -16,7 +16,8 @@ from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import structlog
 from cryptography import x509
@@ -24,12 +25,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from ocppcore.settings import SettingsError
 from services.gateway.authorities import Authorities
-from services.gateway.domain.certificates import ClientCertificate
+from services.gateway.domain.certificates import ClientCertificate, Issuers
+from services.gateway.domain.grants import AUTHORITY_DISTRUSTED, CERTIFICATE_REVOKED
 from services.gateway.domain.ocsp import question
 
 SUITES: Final = (
@@ -82,12 +84,21 @@ class Tls:
         self._state = files.state()
         self._loaded = Loaded(files)
         self._changes = self.authorities.changes
+        self._renewals = 0
         self._context = make_context(self._loaded, ())
+        self._anchors = _anchors(self._loaded, ())
+        self._issuers: WeakValueDictionary[tuple[str, ...], Issuers] = WeakValueDictionary()
+        self._judged: WeakKeyDictionary[Issuers, str] = WeakKeyDictionary()
 
     @property
     def expires_at(self) -> int:
         """When the first of the gateway's own certificates expires, ms."""
         return self._loaded.expires_at
+
+    @property
+    def changes(self) -> int:
+        """Another number after every change of authorities or revocation lists."""
+        return self._renewals + self.authorities.changes
 
     def context(self) -> ssl.SSLContext:
         """The newest one."""
@@ -112,10 +123,13 @@ class Tls:
     def _renew(self, loaded: "Loaded") -> bool:
         try:
             context = make_context(loaded, self.authorities.trusted)
+            anchors = _anchors(loaded, self.authorities.trusted)
         except SettingsError as error:
             log.error("changed certificates cannot be used, the ones before are", error=str(error))
             return False
-        self._loaded, self._context = loaded, context
+        self._loaded, self._context, self._anchors = loaded, context, anchors
+        self._renewals += 1
+        self._judged.clear()
         log.info("certificates taken into use", own=len(loaded.certificates), authorities=len(loaded.authorities))
         return True
 
@@ -138,10 +152,42 @@ class Tls:
                 issuers_until=min((_ms(cert.not_valid_after_utc) for cert in issuers), default=sys.maxsize),
                 revoked=revoked,
                 ocsp=question(leaf, issuers[0], self._files.responders) if issuers and self._files.responders else None,
+                serial_number=leaf.serial_number,
+                issuers=self._shared(tuple(issuers), tuple(fingerprints[1:])),
             )
         except ValueError as error:
             log.warning("client certificate cannot be read", error=str(error))
             return None
+
+    def objection(self, fingerprint: str, serial_number: int, issuers: Issuers) -> str:
+        """Why a certificate that opened a connection would open none now, "" if it would.
+
+        Trusted is a path with an authority in it that is, under its name and key, or that was issued by one: a root
+        that is replaced by a younger one of the same key drops nobody.
+        """
+        self.context()
+        if (above := self._judged.get(issuers)) is None:
+            above = self._judged[issuers] = self._objection_above(issuers.certificates)
+        if above == AUTHORITY_DISTRUSTED and any(one.fingerprint == fingerprint for one in self._anchors):
+            above = ""
+        if not above and issuers.certificates and self._loaded.has_listed(serial_number, issuers.certificates[0]):
+            return CERTIFICATE_REVOKED
+        return above
+
+    def _objection_above(self, issuers: tuple[x509.Certificate, ...]) -> str:
+        if self._loaded.has_revoked(issuers):
+            return CERTIFICATE_REVOKED
+        keys = {_name_and_key(one) for one in issuers}
+        trusted = any(
+            _name_and_key(anchor.certificate) in keys or any(_is_issued_by(one, anchor.certificate) for one in issuers)
+            for anchor in self._anchors
+        )
+        return "" if trusted else AUTHORITY_DISTRUSTED
+
+    def _shared(self, issuers: tuple[x509.Certificate, ...], fingerprints: tuple[str, ...]) -> Issuers:
+        if (known := self._issuers.get(fingerprints)) is None:
+            known = self._issuers[fingerprints] = Issuers(issuers, fingerprints)
+        return known
 
     def _path_again(self, tls: ssl.SSLObject) -> list[x509.Certificate]:
         """The path of a resumed session (TLS 1.2), which was verified when it began, under this very context."""
@@ -178,17 +224,44 @@ def look_on_hangup(loop: asyncio.AbstractEventLoop, tls: Tls) -> Callable[[], No
     return undo
 
 
+class _Revoked(NamedTuple):
+    """A list, and the serial numbers in it: to look for one in the list itself takes time in its length."""
+
+    listed: x509.CertificateRevocationList
+    serial_numbers: frozenset[int]
+
+
+class _Anchor(NamedTuple):
+    certificate: x509.Certificate
+    fingerprint: str
+
+
+def _anchors(loaded: "Loaded", trusted: Iterable[str]) -> tuple[_Anchor, ...]:
+    """All authorities that are trusted. Raises SettingsError."""
+    try:
+        more = [x509.load_pem_x509_certificate(pem.encode()) for pem in trusted]
+    except ValueError as error:
+        raise SettingsError(f"authorities of client certificates: {error}") from None
+    return tuple(_Anchor(one, one.fingerprint(hashes.SHA256()).hex()) for one in (*loaded.authorities, *more))
+
+
+def _name_and_key(cert: x509.Certificate) -> tuple[bytes, bytes]:
+    key = cert.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return cert.subject.public_bytes(), key
+
+
 class Loaded:
     """The files' content. Raises SettingsError, which names the file."""
 
     def __init__(self, files: TlsFiles) -> None:
         self.certificates = files.certificates
         self.authorities = [cert for path in _files(files.client_cas) for cert in _certificates(path)]
-        self._lists: dict[bytes, list[x509.CertificateRevocationList]] = {}
+        self._lists: dict[bytes, list[_Revoked]] = {}
         self._signed: dict[tuple[int, bytes], bool] = {}
         for path in _files(files.revoked):
             revoked = _revocation_list(path)
-            self._lists.setdefault(revoked.issuer.public_bytes(), []).append(revoked)
+            numbers = frozenset(one.serial_number for one in revoked)
+            self._lists.setdefault(revoked.issuer.public_bytes(), []).append(_Revoked(revoked, numbers))
         own = [_certificates(path)[0] for path, _ in files.certificates]
         self.expires_at = min((_ms(cert.not_valid_after_utc) for cert in own), default=0)
         kinds = [type(cert.public_key()) for cert in own]
@@ -197,11 +270,13 @@ class Loaded:
 
     def has_revoked(self, chain: Sequence[x509.Certificate]) -> bool:
         """Whether a list that its issuer signed names a certificate of the path. A list that is out of date counts."""
+        return any(self.has_listed(cert.serial_number, issuer) for cert, issuer in pairwise(chain))
+
+    def has_listed(self, serial_number: int, issuer: x509.Certificate) -> bool:
+        """Whether a list that it signed names the issuer's certificate of this serial number."""
         return any(
-            self._is_signed(listed, issuer)
-            and listed.get_revoked_certificate_by_serial_number(cert.serial_number) is not None
-            for cert, issuer in pairwise(chain)
-            for listed in self._lists.get(cert.issuer.public_bytes(), ())
+            serial_number in revoked.serial_numbers and self._is_signed(revoked.listed, issuer)
+            for revoked in self._lists.get(issuer.subject.public_bytes(), ())
         )
 
     def _is_signed(self, listed: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:

@@ -1,7 +1,8 @@
 """Attack: guess a station's password, as fast as one machine can.
 
 Passes if no guess opens, the station stays served and reconnects at its first attempt from wherever it is, slow hashes
-are not computed for guesses beyond the limits, and the memory of the process does not grow with the guesses.
+are not computed for guesses beyond the limits (503: nobody has looked), and the memory of the process does not grow
+with the guesses.
 """
 
 import asyncio
@@ -55,7 +56,7 @@ async def test_the_station_is_neither_slowed_nor_locked_out(guarded: Guarded, ge
         assert asyncio.get_running_loop().time() - began < SERVED_WITHIN_S
         await asyncio.wait([guessing], timeout=0.1)
 
-    assert set(await guessing) == {401}
+    assert set(await guessing) <= {401, 503}
     assert guarded.process().memory_info().rss - memory < GROWTH_BYTES_MAX
 
 
@@ -68,18 +69,19 @@ async def test_a_chosen_password_that_the_gateway_has_never_seen_passes_from_els
         began = asyncio.get_running_loop().time()
         assert await guarded.status(name, source=own) == 101
         assert asyncio.get_running_loop().time() - began < SERVED_WITHIN_S
-        assert set(await guessing) == {401}
+        assert set(await guessing) <= {401, 503}
 
 
 async def test_guesses_are_counted_and_logged_within_bounds(guarded: Guarded) -> None:
     name, source = await guarded.register(), stranger()
-    over = await guarded.refusals("over_limit")
+    before = [await guarded.refusals(cause) for cause in ("over_limit", "unjudged")]
 
     await guess(guarded, name, source, 300)
 
-    assert await guarded.refusals("over_limit") - over >= 300 - 40
+    after = [await guarded.refusals(cause) for cause in ("over_limit", "unjudged")]
+    assert sum(after) - sum(before) >= 300 - 40
     lines = [line for line in guarded.log() if line.get("station") == name.casefold()]
-    assert 20 <= len(lines) <= 60, len(lines)
+    assert 10 <= len(lines) <= 60, len(lines)
     assert PASSWORD not in str(lines)
 
 

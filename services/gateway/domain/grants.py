@@ -5,9 +5,13 @@ While a change is under way the next profile (A05) and the next password (A01) a
 when the next one becomes the one in force, a connection that is there stays.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from ocppcore.envelope import AdmittedBy
+from services.gateway.domain.certificates import Issuers
+
+CERTIFICATE_REVOKED: Final = "certificate revoked"
+AUTHORITY_DISTRUSTED: Final = "certificate's authority is not trusted any more"
 
 
 class Entry(Protocol):
@@ -41,7 +45,8 @@ class Grant(NamedTuple):
 
     `credential`: the stored form of the password that was right, or for an open door the one that was not asked for;
     None where a certificate counted: its common name (that of the station itself), the serial number that was asked of
-    it, and its fingerprint. `expired`: its time is over: the station is Pending, whatever it was (A00.FR.429).
+    it, its fingerprint, its own serial number, and its issuers. `expired`: its time is over: the station is Pending,
+    whatever it was (A00.FR.429).
     """
 
     carrier: str
@@ -52,6 +57,8 @@ class Grant(NamedTuple):
     serial_number: str = ""
     expired: bool = False
     fingerprint: str = ""
+    certificate_serial: int = 0
+    issuers: Issuers | None = None
 
 
 def profiles(entry: Entry) -> tuple[int, ...]:

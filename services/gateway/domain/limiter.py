@@ -5,7 +5,7 @@ station out by guessing, and stations that share an address do not pay for one a
 """
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Rate(NamedTuple):
@@ -111,3 +111,41 @@ class Limiter:
         """Count a failure; whether it was within both limits. An empty identity is nobody's: only the source pays."""
         within = self._sources.take(source, now)
         return (self._identities.take(identity, now) and within) if identity else within
+
+
+RETURNS_MS: Final = 1000
+"""Who was turned away and comes back with the same password no sooner than this has waited as it was told to."""
+
+
+class Gate:
+    """Which passwords are looked at while too many fail: so many of each identity and source together, so many of each
+    source, whatever identity it is, so that being turned away tells nothing about it.
+
+    Who comes back with the same password has buckets apart from who comes with a new one: a station does, a guesser
+    does not, or it is the slower for it. Of `keys_max` passwords that were turned away, the last ones.
+    """
+
+    def __init__(self, pair: Rate, source: Rate, keys_max: int) -> None:
+        self._pairs = Buckets(pair, keys_max)
+        self._sources = Buckets(source, keys_max)
+        self._keys_max = keys_max
+        self._turned_away: OrderedDict[bytes, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._turned_away)
+
+    def lets(self, mark: bytes, identity: str, source: str, now: int) -> bool:
+        """Whether the password that `mark` stands for is looked at. `now` in ms."""
+        since = self._turned_away.get(mark)
+        kind = "new" if since is None or now < since + RETURNS_MS else "again"
+        by_pair, by_source = f"{kind} {source} {identity}", f"{kind} {source}"
+        if self._pairs.has_room(by_pair, now) and self._sources.has_room(by_source, now):
+            self._pairs.take(by_pair, now)
+            self._sources.take(by_source, now)
+            self._turned_away.pop(mark, None)
+            return True
+        self._turned_away[mark] = now if since is None else since
+        self._turned_away.move_to_end(mark)
+        if len(self._turned_away) > self._keys_max:
+            self._turned_away.popitem(last=False)
+        return False

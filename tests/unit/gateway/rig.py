@@ -69,7 +69,7 @@ class Rig:
         made = Numbers(**{"cells": CELLS, "slots": SLOTS, "drain_s": 0.2, "tick_s": 0.02, **numbers})
         return Gateway(
             self.log, made, self.clock, passwords, SEAL, name, listeners=listeners, chance=random.Random(name),
-            authorities=tls.authorities if tls else None,
+            trust=tls,
         )  # fmt: skip
 
     async def register(self, identity: str, **state: Any) -> None:

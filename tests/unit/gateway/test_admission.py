@@ -91,7 +91,14 @@ def test_credentials_are_exactly_one_readable_header(headers, basic):
 
 def test_the_user_name_is_the_identity_in_any_case():
     assert names_station(Basic("cS1", ""), "cs1")
+    assert names_station(Basic("cS1", ""), "lc", "cs1")
     assert not names_station(Basic("cs2", ""), "cs1")
+
+
+@pytest.mark.parametrize("user", ["C\u017f1", "\u212as1", "cs1\u00ad", "\uff43\uff531"])
+def test_a_user_name_that_folds_to_an_identity_is_none(user):
+    """LATIN SMALL LETTER LONG S folds to s, KELVIN SIGN to k."""
+    assert not names_station(Basic(user, ""), "cs1", "ks1")
 
 
 @pytest.mark.requirement("P4.3.1.2.1")

@@ -97,6 +97,17 @@ async def test_anything_else_does_not(basic):
     assert await (await house()).asks(basic) is HTTPStatus.UNAUTHORIZED
 
 
+async def test_a_user_name_or_common_name_that_only_folds_to_the_identity_opens_nothing():
+    """LATIN SMALL LETTER LONG S folds to s; no identity has it."""
+    door = await house()
+    assert await door.asks(Basic("C\u017f1", PASSWORD)) is HTTPStatus.UNAUTHORIZED
+    assert door.stats.refusals == {"user_name": 1}
+
+    door = await house(security_profile=3)
+    shown = certificate(common_names=("C\u017f1",))
+    assert await door.asks(secure=True, certificate=shown) is HTTPStatus.UNAUTHORIZED
+
+
 async def test_a_disabled_station_is_refused_like_a_wrong_password():
     assert await (await house(disabled=True)).asks() is HTTPStatus.UNAUTHORIZED
 
@@ -286,10 +297,67 @@ async def test_a_chosen_password_passes_while_others_guess_from_elsewhere():
 
     assert (await door.asks(source="10.0.0.2")).identity == "CS1"
 
-    assert {await guess for guess in guesses} == {HTTPStatus.UNAUTHORIZED}
+    assert {await guess for guess in guesses} == {HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE}
     again = [asyncio.create_task(door.asks(Basic("CS1", f"h{n}"), source="10.0.0.1")) for n in range(50)]
     assert (await door.asks(source="10.0.0.1")).identity == "CS1", "a password that was right is remembered"
-    assert {await guess for guess in again} == {HTTPStatus.UNAUTHORIZED}
+    assert {await guess for guess in again} == {HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE}
+    assert door.stats.refusals["unjudged"] + sum(door.stats.refusals[c] for c in ("password", "over_limit")) == 70
+
+
+CHOSEN = hash_chosen(PASSWORD, KEY)
+
+
+@pytest.mark.requirement("A00.FR.207", "A00.FR.408")
+async def test_a_chosen_password_behind_the_address_of_a_guesser_is_never_called_wrong_unless_it_was_checked():
+    """On a gateway that has never seen it: turned away with 503 at the worst, and let in when it comes back."""
+    now = [NOW]
+    door = await house({"identity": Rate(1, 0.0), "clock": lambda: now[0]}, credential=CHOSEN)
+
+    async def flood(names: str, guesses: int = 50) -> list[HTTPStatus]:
+        each = (door.asks(Basic("CS1", f"{names}{n}"), source="10.0.0.1") for n in range(guesses))
+        return await asyncio.gather(*each)
+
+    await door.asks(Basic("CS1", "zeroth"), source="10.0.0.1")
+    await flood("first")
+    failed, recorded = dict(door.stats.refusals), len(door.recorded)
+    assert failed["unjudged"] >= 40
+    assert await door.asks(source="10.0.0.1") is HTTPStatus.SERVICE_UNAVAILABLE
+    assert dict(door.stats.refusals) == {**failed, "unjudged": failed["unjudged"] + 1}
+    assert len(door.recorded) == recorded
+
+    now[0] += 5000
+    assert HTTPStatus.SERVICE_UNAVAILABLE in await flood("second")
+    guessing = asyncio.create_task(flood("third"))
+    assert (await door.asks(source="10.0.0.1")).identity == "CS1", "who comes back has a place of its own"
+    await guessing
+
+
+@pytest.mark.parametrize("hide_unknown", [True, False])
+async def test_beyond_the_limits_being_turned_away_tells_nothing_of_the_identity(hide_unknown):
+    """Whether there is such a station, whether it is disabled, and of which kind its password is."""
+    rates = {"identity": Rate(1, 0.0), "source": Rate(1, 0.0)}
+    now = [NOW]
+    door = await house({**rates, "clock": lambda: now[0], "hide_unknown": hide_unknown}, credential=CHOSEN)
+    await door.rig.register("CS2")
+    await door.rig.register("CS3", disabled=True)
+    await door.rig.register("CS4", disabled=True, credential=CHOSEN)
+    door.follow()
+    await door.asks(identity="CS8", source="10.0.0.1")
+    heard = set()
+    for identity in ("CS1", "CS2", "CS3", "CS4", "CS9"):
+        now[0] += 60_000
+        said = [await door.asks(Basic(identity, f"g{n}"), identity, source="10.0.0.1") for n in range(15)]
+        heard.add(tuple(said))
+
+    assert heard == {(HTTPStatus.UNAUTHORIZED,) * 10 + (HTTPStatus.SERVICE_UNAVAILABLE,) * 5}
+
+
+async def test_a_certificate_passes_whatever_else_is_guessed_at_its_station():
+    door = await house({"identity": Rate(1, 0.0)}, credential=CHOSEN, security_profile=3)
+    for n in range(30):
+        await door.asks(Basic("CS1", f"g{n}"), source="10.0.0.1")
+
+    assert (await door.grants(source="10.0.0.1", **SHOWN[3])).security_profile == 3
 
 
 @pytest.mark.requirement("P4.3.2.2")
@@ -407,7 +475,8 @@ async def test_a_flood_leaves_a_few_records_and_the_number_of_the_others():
 
     now += 60_000
     await door.asks(Basic("CS1", "wrong"))
-    assert [one.more for one in door.recorded] == [0, 0, 48]
+    assert [one.more for one in door.recorded] == [0, 0, 48 - door.stats.refusals["unjudged"]]
+    assert door.stats.refusals["unjudged"] == 50 - 20 - 10
 
 
 async def test_what_the_log_has_no_room_for_is_counted():

@@ -1,6 +1,6 @@
 """How many handshakes may fail."""
 
-from services.gateway.domain.limiter import Buckets, Limiter, PerMinute, Rate
+from services.gateway.domain.limiter import RETURNS_MS, Buckets, Gate, Limiter, PerMinute, Rate
 
 
 def test_a_burst_then_so_many_a_second():
@@ -79,3 +79,25 @@ def test_of_a_crowd_only_those_that_came_last_are_remembered():
 
     assert len(records) == 3
     assert [records.takes(key, 0) for key in "adc"] == [None, None, None]
+
+
+def test_who_comes_back_with_the_same_password_has_a_place_of_its_own():
+    gate = Gate(Rate(2, 0.0), Rate(3, 0.0), 10)
+    assert [gate.lets(b"%d" % n, "cs1", "a", 0) for n in range(4)] == [True, True, False, False]
+    assert not gate.lets(b"3", "cs1", "a", RETURNS_MS - 1), "at once is not coming back"
+    assert gate.lets(b"3", "cs1", "a", RETURNS_MS)
+    assert not gate.lets(b"4", "cs1", "a", RETURNS_MS)
+
+
+def test_a_source_is_let_through_for_so_many_identities_together():
+    gate = Gate(Rate(2, 0.0), Rate(3, 1.0), 10)
+    assert [gate.lets(b"%d" % n, f"cs{n}", "a", 0) for n in range(4)] == [True, True, True, False]
+    assert gate.lets(b"5", "cs5", "b", 0)
+    assert gate.lets(b"6", "cs6", "a", 1000)
+
+
+def test_passwords_that_were_turned_away_are_remembered_in_bounds():
+    gate = Gate(Rate(0, 0.0), Rate(0, 0.0), 10)
+    for n in range(100):
+        assert not gate.lets(b"%d" % n, "cs1", "a", n)
+    assert len(gate) == 10

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ocppcore import credentials
-from services.gateway.passwords import Passwords, Suspicious, TooBusy
+from services.gateway.line import TooBusy
+from services.gateway.passwords import Passwords
 
 KEY = b"k" * 32
 
@@ -49,12 +50,12 @@ async def test_a_chosen_password_is_checked_once_and_remembered(passwords, monke
 
 async def test_slow_checks_that_wait_are_bounded(passwords):
     stored = credentials.hash_chosen("right", KEY)
-    first = asyncio.create_task(passwords.check("cs1", "right", stored))
+    first = [asyncio.create_task(passwords.check(f"cs{n}", "right", stored)) for n in range(2)]
     await asyncio.sleep(0)
 
     with pytest.raises(TooBusy):
         await passwords.check("cs2", "right", stored)
-    assert await first
+    assert await asyncio.gather(*first) == [True, True]
 
 
 async def test_what_is_remembered_is_bounded(passwords):
@@ -79,27 +80,45 @@ async def test_the_same_check_is_made_once_for_all_who_wait_for_it(passwords):
     assert await asyncio.gather(*(passwords.check("cs1", "right", stored) for _ in range(5))) == [True] * 5
 
 
-async def test_one_source_has_one_slow_check_of_a_station_at_a_time():
-    several = Passwords(KEY, threads=1, waiting_max=10, remembered_max=2)
+async def test_what_takes_a_thread_is_not_known_at_once(passwords):
     stored = credentials.hash_chosen("right", KEY)
-    guess = asyncio.create_task(several.check("cs1", "wrong", stored, "10.0.0.1"))
+    assert passwords.at_once("cs1", "right", stored) is None
+    assert await passwords.check("cs1", "right", stored)
+    assert not await passwords.check("cs1", "wrong", stored)
+
+    assert passwords.at_once("cs1", "right", stored) is True
+    assert passwords.at_once("cs1", "wrong", stored) is False
+    assert passwords.at_once("cs1", "other", stored) is None
+
+
+@pytest.mark.parametrize(
+    ("station", "source"), [("cs1", "10.0.0.2"), ("cs2", "10.0.0.1"), ("cs2", "10.0.0.2")], ids=str
+)
+async def test_a_crowd_at_one_station_leaves_others_their_turn(station, source):
+    """The same station from elsewhere, another one from the same address, another from elsewhere."""
+    several = Passwords(KEY, threads=1, waiting_max=8, remembered_max=20)
+    stored = credentials.hash_chosen("right", KEY)
+    guesses = [asyncio.create_task(several.check("cs1", f"g{n}", stored, "10.0.0.1")) for n in range(50)]
     await asyncio.sleep(0)
 
-    with pytest.raises(Suspicious):
-        await several.check("cs1", "other", stored, "10.0.0.1")
-    assert await several.check("cs1", "right", stored, "10.0.0.2")
-    assert not await guess
+    assert await several.check(station, "right", stored, source)
+    ended = [guess for guess in guesses if guess.done()]
+    assert len(ended) >= 50 - 1 - 2, "those who found no place have heard so"
+    outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+    assert {type(one) for one in outcomes} == {bool, TooBusy}, "and none was called wrong"
+    assert sum(one is False for one in outcomes) <= 1 + 2
     several.close()
 
 
-async def test_a_suspect_source_has_one_slow_check_at_all():
-    several = Passwords(KEY, threads=1, waiting_max=10, remembered_max=2)
+async def test_a_crowd_from_one_address_at_many_stations_makes_room_for_another_address():
+    several = Passwords(KEY, threads=1, waiting_max=8, remembered_max=20)
     stored = credentials.hash_chosen("right", KEY)
-    guess = asyncio.create_task(several.check("cs1", "wrong", stored, "10.0.0.1", suspect=True))
-    await asyncio.sleep(0)
+    guesses = [asyncio.create_task(several.check(f"x{n}", "wrong", stored, "10.0.0.1")) for n in range(50)]
+    await asyncio.wait(guesses, return_when=asyncio.FIRST_COMPLETED)
+    assert len(several._line) == 8
 
-    with pytest.raises(Suspicious):
-        await several.check("cs2", "right", stored, "10.0.0.1", suspect=True)
-    assert not await guess
-    assert await several.check("cs2", "right", stored, "10.0.0.1", suspect=True)
+    assert await several.check("cs1", "right", stored, "10.0.0.2")
+    assert len(several._line) >= 6, "it was the next one"
+    await asyncio.gather(*guesses, return_exceptions=True)
+    assert len(several._line) == 0
     several.close()

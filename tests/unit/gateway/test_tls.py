@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -334,18 +335,81 @@ async def test_a_list_of_revoked_certificates_counts_as_soon_as_it_is_there(tmp_
     own, other = SUB.issue("CS1"), SUB.issue("CS1")
     async with served(tmp_path) as place:
         await place.rig.register("CS1", security_profile=3)
-        async with place.station(own) as before:
+        await place.rig.register("CS2", security_profile=3)
+        async with place.station(own) as before, place.station(SUB.issue("CS2"), identity="CS2") as beside:
             (tmp_path / "crls" / "sub.pem").write_bytes(SUB.crl(own, days=(-30, -1)))
             (tmp_path / "crls" / "forged.pem").write_bytes(STRANGER.crl(other))
             await place.changed()
 
-            assert (await talk(before, call("1")))[0] == 3, "no connection is dropped"
+            assert await reason_of_close(before) == "certificate revoked"
             assert await place.status(own) == 401
             assert place.refusals == {"certificate_revoked": 1}
-        assert await place.status(other) == 101
-        (tmp_path / "crls" / "root.pem").write_bytes(STATIONS.crl(SUB))
+            assert (await talk(beside, call("1")))[0] == 3, "nobody else is dropped"
+            assert await place.status(other) == 101
+            (tmp_path / "crls" / "root.pem").write_bytes(STATIONS.crl(SUB))
+            await place.changed()
+            assert await reason_of_close(beside) == "certificate revoked", "an authority in between is"
+        assert await place.status(other) == 401
+
+
+@pytest.mark.requirement("A00.FR.403", "A00.FR.407")
+async def test_an_authority_that_is_trusted_no_more_ends_the_connections_of_whom_it_certified(tmp_path: Path) -> None:
+    async with served(tmp_path) as place:
+        for name in ("CS1", "CS2", "CS3"):
+            await place.rig.register(name, security_profile=3 if name != "CS3" else 2)
+        (tmp_path / "cas" / "other.pem").write_bytes(STRANGER.pem)
         await place.changed()
-        assert await place.status(other) == 401, "an authority in between is revoked"
+        theirs = STRANGER.issue("CS2")
+        async with (
+            place.station(SUB.issue("CS1")) as ours,
+            place.station(theirs, identity="CS2") as station,
+            place.station(theirs, identity="CS3") as by_password,
+        ):
+            (tmp_path / "cas" / "other.pem").unlink()
+            await place.changed()
+
+            assert await reason_of_close(station) == "certificate's authority is not trusted any more"
+            assert (await talk(ours, call("1")))[0] == 3
+            assert (await talk(by_password, call("1")))[0] == 3, "its certificate did not count"
+
+
+async def test_an_authority_that_is_replaced_by_a_younger_one_of_the_same_key_drops_nobody(tmp_path: Path) -> None:
+    root = authority("Root that gets old")
+    younger = Certified(root.issue("Root that gets old", ca=True, key=root.key, days=(-1, 300)).certificate, root.key)
+    async with served(tmp_path) as place:
+        await place.rig.register("CS1", security_profile=3)
+        await place.rig.register("CS2", security_profile=3)
+        (tmp_path / "cas" / "root.pem").write_bytes(root.pem)
+        await place.changed()
+        async with (
+            place.station(root.issue("CS1")) as direct,
+            place.station(root.issue("Sub", ca=True).issue("CS2"), identity="CS2") as below,
+        ):
+            (tmp_path / "cas" / "root.pem").write_bytes(younger.pem)
+            await place.changed()
+            assert place.tls.changes != place.gateway._trust_seen
+            await place.rig.until(lambda: place.tls.changes == place.gateway._trust_seen)
+
+            assert (await talk(direct, call("1")))[0] == 3
+            assert (await talk(below, call("1")))[0] == 3
+
+
+async def test_what_is_kept_of_a_connection_s_certificate_is_small(tmp_path: Path) -> None:
+    async with served(tmp_path) as place:
+        for name in ("CS1", "CS2"):
+            await place.rig.register(name, security_profile=3)
+        async with place.station(SUB.issue("CS1")), place.station(SUB.issue("CS2"), identity="CS2"):
+            one, two = (place.gateway.hub.sessions[name].grant for name in ("cs1", "cs2"))
+            assert one.issuers is two.issuers, "one object for all whom they certified"
+            own = (one.fingerprint, one.certificate_name, one.certificate_serial)
+            assert sum(map(sys.getsizeof, own)) + 5 * 8 <= 300
+
+
+async def reason_of_close(station: Any) -> str:
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionClosed) as closed:
+            await station.recv()
+    return str(closed.value.rcvd.reason)
 
 
 async def test_a_list_that_somebody_else_signed_under_the_same_name_says_nothing(tmp_path: Path) -> None:
@@ -452,6 +516,10 @@ async def test_an_authority_of_the_csms_s_own_counts_from_its_record_on(tmp_path
             assert closed.value.rcvd.reason == "certificate revoked"
         assert await place.status(station) == 401
         assert place.refusals["certificate_revoked"] == 1
+
+        async with place.station(own.issue("CS1")) as connected:
+            await announce(place, msgspec.structs.replace(trusted, deleted=True))
+            assert await reason_of_close(connected) == "certificate's authority is not trusted any more"
 
 
 async def announce(place: Place, state: AuthorityState) -> None:
