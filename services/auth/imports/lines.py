@@ -29,10 +29,12 @@ TEXT_MAX: Final = 200
 
 SCALARS: Final = (
     "type", "idToken", "status", "language1", "language2", "cacheExpiryDateTime", "chargingPriority", "validFrom",
-    "validTo",
+    "validTo", "concurrentTransactions", "groupConcurrentTransactions",
 )  # fmt: skip
 LISTS: Final = ("stations", "evses", "connectorTypes", "tags")
-NUMBERS: Final = frozenset({"chargingPriority", "evses"})
+AS_JSON: Final = ("personalMessages", "windows", "credit")
+"""What has a shape of its own: JSON in a cell, as the API takes it."""
+NUMBERS: Final = frozenset({"chargingPriority", "evses", "concurrentTransactions", "groupConcurrentTransactions"})
 NESTED: Final[Mapping[str, Mapping[str, str]]] = {
     "groupIdToken": {"groupIdToken": "idToken", "groupIdTokenType": "type"},
     "personalMessage": {
@@ -40,7 +42,7 @@ NESTED: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }  # fmt: skip
 COLUMNS: Final = (
-    *SCALARS[:3], *NESTED["groupIdToken"], *SCALARS[3:5], *NESTED["personalMessage"], *SCALARS[5:], *LISTS,
+    *SCALARS[:3], *NESTED["groupIdToken"], *SCALARS[3:5], *NESTED["personalMessage"], *SCALARS[5:], *LISTS, *AS_JSON,
 )  # fmt: skip
 
 
@@ -158,9 +160,10 @@ def _token(header: Sequence[str], row: Sequence[str], line: int) -> dict[str, An
     cells = {name: plain(cell) for name, cell in zip(header, row, strict=True) if cell != ""}
     found: dict[str, Any] = {}
     try:
-        for name in (*SCALARS, *LISTS):
+        for name in (*SCALARS, *LISTS, *AS_JSON):
             if name in cells:
-                found[name] = _list(name, cells[name]) if name in LISTS else _scalar(name, cells[name])
+                read_cell = _list if name in LISTS else _json if name in AS_JSON else _scalar
+                found[name] = read_cell(name, cells[name])
     except ValueError as error:
         return Refusal(line=line, field=name, reason=str(error))
     for name, columns in NESTED.items():
@@ -189,17 +192,25 @@ def _list(name: str, cell: str) -> list[Any]:
     return [_scalar(name, item.strip()) for item in cell.split(";")]
 
 
+def _json(_: str, cell: str) -> Any:
+    try:
+        return orjson.loads(cell)
+    except orjson.JSONDecodeError:
+        raise ValueError("not JSON") from None
+
+
 def write(format_: Format, tokens: Iterable[TokenShown]) -> bytes:
     """Lines of these tokens, without a header; those whose value cannot be read any more are left out."""
     readable = [token for token in tokens if token.idToken is not None]
     if format_ == "jsonl":
         return b"".join(
-            orjson.dumps({k: v for k, v in token.model_dump().items() if v is not None}) + b"\n" for token in readable
+            orjson.dumps({k: v for k, v in token.model_dump(by_alias=True).items() if v is not None}) + b"\n"
+            for token in readable
         )
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     for token in readable:
-        rows.writerow(_row(token.model_dump()))
+        rows.writerow(_row(token.model_dump(by_alias=True)))
     return text.getvalue().encode()
 
 
@@ -210,6 +221,8 @@ def header() -> bytes:
 
 def _row(token: Mapping[str, Any]) -> list[Any]:
     cells: dict[str, Any] = {name: token[name] for name in SCALARS}
+    for name in AS_JSON:
+        cells[name] = orjson.dumps(token[name], default=str).decode() if token[name] else None
     for name in LISTS:
         items = token[name]
         plain = items and not any(";" in str(one) or str(one).startswith("[") or not str(one) for one in items)

@@ -116,6 +116,9 @@ async def test_csv_has_the_fields_of_the_api(api: Served) -> None:
         "chargingPriority": "-3", "stations": "CS-1", "evses": "2;1", "connectorTypes": "cCCS2;cType2",
         "cacheExpiryDateTime": "2030-01-01T00:00:00Z", "validFrom": "2029-01-01T00:00:00Z",
         "validTo": "2031-01-01T00:00:00Z", "tags": '["x;y","z"]', "personalMessageLanguage": "",
+        "concurrentTransactions": "2", "groupConcurrentTransactions": "", "windows": "",
+        "personalMessages": '[{"format":"UTF8","content":"x","language":"nl"}]',
+        "credit": '{"balance":"5.00","currency":"EUR"}',
     }  # fmt: skip
     row = ",".join('"' + cells[name].replace('"', '""') + '"' for name in COLUMNS)
     text = f"{HEADER}\n{row}\nCentral,b,Wrong{',' * (len(COLUMNS) - 3)}\nCentral,c\n"
@@ -130,6 +133,9 @@ async def test_csv_has_the_fields_of_the_api(api: Served) -> None:
         "cacheExpiryDateTime": "2030-01-01T00:00:00.000Z", "chargingPriority": -3, "stations": ["cs-1"],
         "evses": [1, 2], "connectorTypes": ["cCCS2", "cType2"], "validFrom": "2029-01-01T00:00:00.000Z",
         "validTo": "2031-01-01T00:00:00.000Z", "tags": ["x;y", "z"],
+        "concurrentTransactions": 2, "groupConcurrentTransactions": None, "windows": None,
+        "personalMessages": [{"format": "UTF8", "content": "x", "language": "nl"}],
+        "credit": {"balance": "5.00", "currency": "EUR", "limit": "0"},
     }  # fmt: skip
 
 
@@ -141,7 +147,8 @@ async def test_what_is_exported_can_be_imported_and_is_the_same(
     full = token(
         "full", groupIdToken={"idToken": "G", "type": "Central"}, stations=["CS-1"], evses=[], tags=["a;b", "[c"],
         language1="de", personalMessage={"format": "UTF8", "content": 'say "hi", ü'}, chargingPriority=0,
-        validTo="2031-01-01T00:00:00Z",
+        validTo="2031-01-01T00:00:00Z", concurrentTransactions=3, credit={"balance": "1.50", "currency": "EUR"},
+        windows=[{"from": "22:00", "to": "06:00", "days": ["Mon"]}],
     )  # fmt: skip
     await send(api, url, full + token("plain") + token("gone"))
     await api.client.delete("/tokens/ISO14443/gone")
