@@ -16,6 +16,7 @@ from decimal import Decimal
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 BOOKED = "transactions.ChargeDetailMade.v1"
+ATTEMPTS = 60
 TABLES = """
 CREATE TABLE IF NOT EXISTS bookings (
     id TEXT PRIMARY KEY, kind TEXT, credits TEXT, station TEXT, transaction_id TEXT, token TEXT,
@@ -56,6 +57,12 @@ async def run(bootstrap: str, topic: str, books: sqlite3.Connection, *, to_end: 
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, enable_auto_commit=False)
     await consumer.start()
     try:
+        for _ in range(ATTEMPTS):  # a topic that was made a moment ago has no partitions for us yet
+            if consumer.assignment():
+                break
+            await asyncio.sleep(0.5)
+        else:
+            raise SystemExit(f"{topic}: there is no such topic at {bootstrap}")
         partitions = sorted(consumer.assignment())  # without a group: all of them
         known = dict(books.execute("SELECT partition, position FROM read"))
         for tp in partitions:
