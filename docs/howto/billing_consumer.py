@@ -54,7 +54,9 @@ def balance(books: sqlite3.Connection) -> dict[str, Decimal]:
 
 async def run(bootstrap: str, topic: str, books: sqlite3.Connection, *, to_end: bool) -> None:
     """Read on from where the books stand, for ever or (`to_end`) until nothing more is there."""
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
     await consumer.start()
     try:
         for _ in range(ATTEMPTS):  # a topic that was made a moment ago has no partitions for us yet
@@ -67,9 +69,7 @@ async def run(bootstrap: str, topic: str, books: sqlite3.Connection, *, to_end: 
         known = dict(books.execute("SELECT partition, position FROM read"))
         for tp in partitions:
             if tp.partition in known:
-                consumer.seek(tp, known[tp.partition])
-            else:
-                await consumer.seek_to_beginning(tp)
+                consumer.seek(tp, known[tp.partition])  # else from the beginning
         ends = await consumer.end_offsets(partitions)
         while not to_end or any([await consumer.position(tp) < ends[tp] for tp in partitions]):
             for records in (await consumer.getmany(timeout_ms=1000)).values():
