@@ -432,6 +432,10 @@ class World:
                     end = len(self.cluster.partitions[topic][cell])
                     if position < end:
                         found.append(f"{name}: {topic}/{cell} read to {position} of {end}")
+            for topic, places in tables.copy_positions.items():
+                for n, position in places.items():
+                    if position < len(self.cluster.partitions[topic][n]):
+                        found.append(f"{name}: the copy of {topic}/{n} read to {position}")
             found += [f"{name}: {key} open" for key in tables.states if key.kind == "CommandQueue"]
             for (topic, cell), rows in tables.streams.items():
                 published = {record.headers["number"] for record in self.cluster.partitions[topic][cell]}
