@@ -13,6 +13,7 @@ from csms.harness import PARTITIONS, System
 from csms.houses import GATEWAY, HOSTS
 from ocppcore.log import NewRecord
 from ocppcore.topics import frames, partition_of
+from tests.support.at_rest import hashes_at_rest
 from tests.support.open_log import log_of
 from tests.support.third_party import Station, connected, eventually, getting, register
 
@@ -58,10 +59,9 @@ async def test_data_survives_a_restart_and_a_rebuild_gives_the_same_hash(
     refused = await system.csms("rebuild", "transactions")
     assert refused.code == 1
     assert "transactions is running; stop it, then rebuild" in refused.output
-    hashes = {service: await system.projections(service) for service in HOSTS}
-
     codes = await system.stop()
     assert set(codes.values()) == {0}, system.tails()
+    hashes = await hashes_at_rest(system)
     for service in HOSTS:
         done = await system.csms("rebuild", service)
         assert done.code == 0, done.output

@@ -17,6 +17,7 @@ from csms.harness import ProcessFailed, System, embedded, on_kafka, temporary_di
 from csms.houses import HOSTS
 from csms.kafka_broker import KafkaBroker
 from ocppcore.embedded import EmbeddedPostgres
+from tests.support.at_rest import hashes_at_rest
 from tests.support.third_party import connected, eventually, register
 
 pytest_plugins = ["tests.support.kafka_broker", "tests.support.system"]
@@ -163,8 +164,8 @@ async def survives_the_loss_of_its_log(system: System) -> None:
         await system.start()
         assert await known(api, "Lost-1") == before
         await goes_on(system, api, "Lost-1")
-        hashes = {service: await system.projections(service) for service in HOSTS}
         await stop(system)
+        hashes = await hashes_at_rest(system)
         for service in HOSTS:
             built = await system.csms("rebuild", service)
             assert f"{service}: {hashes[service]}" in built.output, "the new log does not hold all events"

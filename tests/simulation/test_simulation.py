@@ -85,7 +85,7 @@ def test_without_stopping_it_finds_what_is_one_too_many(monkeypatch: pytest.Monk
 
 def test_without_the_ends_it_finds_what_is_counted_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_transactions, "count", _counts_starts(open_transactions.count))
-    assert any("has other open transactions" in violation for violation in _violations())
+    assert any("other open transactions at their homes" in violation for violation in _violations())
 
 
 def _counts_starts(count: Callable[[Count, View, Context], Outcome]) -> Callable[[Count, View, Context], Outcome]:
