@@ -1,7 +1,8 @@
 """Attack: bodies, pages and numbers beyond all measure, many at once.
 
 It fails if one is taken, if the process grows by more than 100 MiB, if it answers others late meanwhile, or if an
-answer is of the server's kind of error.
+answer is of the server's kind of error. A client that sends on beyond what is read and thrown away may be cut off
+before it reads its 413.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from ocppcore.http.body import DISCARD_TIMES
 from tests.support.closed import Closed
 from tests.support.raw_http import Answer, ask, request, send
 
@@ -48,6 +50,11 @@ def chunked(key: str, chunks: int) -> bytes:
     return head + (b"10000\r\n" + b"x" * 65_536 + b"\r\n") * chunks + b"0\r\n\r\n"
 
 
+def cut_off(size: int) -> tuple[int, ...]:
+    """The status 0, no answer, for a body larger than what is read and thrown away."""
+    return (0,) if size > DISCARD_TIMES * LIMIT else ()
+
+
 def rss(closed: Closed) -> int:
     (program,) = closed.system.programs.values()
     assert program.process is not None
@@ -75,13 +82,14 @@ async def test_huge_bodies(closed_embedded: Closed) -> None:
         answers = await asyncio.gather(
             *(ask(address, "POST", "/device/stations", body=body, key=key) for _ in range(TIMES))
         )
-        taken += [f"{name}: {answer.status}" for answer in answers if answer.status not in (400, 413, 422)]
+        fair = (400, 413, 422, *cut_off(len(body)))
+        taken += [f"{name}: {answer.status}" for answer in answers if answer.status not in fair]
     packed = zlib.compress(b" " * 50 * LIMIT)
     bomb = await ask(address, "POST", "/device/stations", body=packed, key=key, Content_Encoding="deflate")
     assert bomb.status in (400, 413, 415), "nothing is unpacked"
     for chunks in (17, 200):
         (answer,) = await send(address, chunked(key, chunks)) or [Answer(0, b"")]
-        assert answer.status == 413
+        assert answer.status in (413, *cut_off(chunks * 65_536))
     for length in ("-1", "1e9", "99999999999999999999", "5, 6", "0x10", ""):
         answer = await ask(address, "POST", "/device/stations", key=key, Content_Length=length)
         assert answer.status in (400, 413), f"Content-Length: {length}"
