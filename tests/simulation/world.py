@@ -82,11 +82,14 @@ class Decided:
 class SimEngine(Engine):
     """Remembers what it decided, for the replay."""
 
-    last: Decided | None = None
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.open: list[Decided] = []
+        """Not committed, the oldest first."""
 
     def _decide(self, works: Any, found: Any, late: Any) -> Any:
         batch, job, results = super()._decide(works, found, late)
-        self.last = Decided(works, found, late, batch.stream)
+        self.open.append(Decided(works, found, late, batch.stream))
         return batch, job, results
 
 
@@ -101,9 +104,11 @@ class SimStore(MemoryStore):
     def _write(self, commit: Any) -> None:
         super()._write(commit)
         engine = self._engine()
-        if engine.last is not None and commit.stream is engine.last.stream:
-            self._world.decided[engine.service.name].append(engine.last)
-            engine.last = None
+        for place, decided in enumerate(engine.open):
+            if commit.stream is decided.stream:
+                self._world.decided[engine.service.name].append(decided)
+                del engine.open[: place + 1]
+                return
 
 
 @dataclass
