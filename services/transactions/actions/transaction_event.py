@@ -104,10 +104,12 @@ class TransactionEvents:
         found: list[Need] = [
             *needs_of(station, info.transactionId, said.request.seqNo),
             *self.costs.needs(station, info.transactionId),
-            *fallback.needs(station),
-            (remote.Remote, remote.stop_key(station, info.transactionId)),
             (StationBook, station),
         ]
+        if said.request.eventType == "Started":
+            found += fallback.needs(station)
+        if _may_stop(said.request.eventType, said.request.triggerReason):
+            found.append((remote.Remote, remote.stop_key(station, info.transactionId)))
         if info.remoteStartId is not None:
             found.append((remote.Remote, remote.start_key(station, info.remoteStartId)))
         if _concerns(said.request):
@@ -255,7 +257,7 @@ class TransactionEvents:
         if event.remote_start_id is not None:
             key = remote.start_key(context.station, event.remote_start_id)
             found += remote.seen(key, view, context, event.transaction_id)
-        if isinstance(event, TransactionEnded) or event.trigger_reason == "RemoteStop":
+        if _may_stop("Ended" if isinstance(event, TransactionEnded) else "", event.trigger_reason):
             key = remote.stop_key(context.station, event.transaction_id)
             found += remote.seen(key, view, context, event.transaction_id)
         return found
@@ -271,6 +273,11 @@ class _Asked(NamedTuple):
 
 
 _NOBODY: Final = _Asked("", None, None, asking.NOWHERE)
+
+
+def _may_stop(event_type: str, trigger_reason: str) -> bool:
+    """Whether such an event can be what a remote stop was waiting for."""
+    return event_type == "Ended" or trigger_reason == "RemoteStop"
 
 
 def _concerns(request: Request) -> bool:

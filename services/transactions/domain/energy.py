@@ -82,14 +82,20 @@ def span(event: TransactionEvent) -> Span | None:
 
 def add(pieces: Sequence[Piece], seen: Sequence[tuple[int, int]], seq_no: int, said: Span | None) -> tuple[Piece, ...]:
     """One more event; `seen`: the ranges of seqNos, this one among them. The pieces of its range become one."""
+    if said is not None and pieces and pieces[-1].high + 1 == seq_no:  # the usual one: what comes next
+        return (*pieces[:-1], _join(pieces[-1], _piece(seq_no, said)))
     low, high = next(ends for ends in reversed(seen) if ends[0] <= seq_no <= ends[1])
     before = [piece for piece in pieces if piece.low < low]
     inside = [piece for piece in pieces if low <= piece.low <= high]
     if said is not None:
-        inside.append(Piece(seq_no, seq_no, said, said.last_at, said.last, ZERO, 0))
+        inside.append(_piece(seq_no, said))
         inside.sort(key=lambda piece: piece.low)
     joined = [reduce(_join, inside)] if inside else []
     return (*before, *joined, *(piece for piece in pieces if piece.low > high))
+
+
+def _piece(seq_no: int, said: Span) -> Piece:
+    return Piece(seq_no, seq_no, said, said.last_at, said.last, ZERO, 0)
 
 
 def total(pieces: Sequence[Piece]) -> Step:
