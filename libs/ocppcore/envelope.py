@@ -427,6 +427,16 @@ def state_record(
     )
 
 
+def origin(id_: str) -> tuple[str, int]:
+    """The cell that made an event, `service/cell`, and the event's number there, from the `ce_id` of a record that
+    follows from it; ("", -1) if no event's id stands there."""
+    source, _, number = id_.rpartition("/")
+    service, _, cell = source.rpartition("/")
+    if service and cell.isdecimal() and number.isdecimal():
+        return source, int(number)
+    return "", -1
+
+
 class _State(msgspec.Struct):
     deleted: bool = False
 

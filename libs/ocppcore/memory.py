@@ -34,6 +34,7 @@ from ocppcore.store import (
     CellRow,
     ColumnType,
     Commit,
+    CopyKept,
     CopyRow,
     Fenced,
     ProjectionsChanged,
@@ -46,6 +47,7 @@ from ocppcore.store import (
     Upsert,
     Value,
     check_tables,
+    keep,
     page_columns,
     type_of,
 )
@@ -269,7 +271,7 @@ class MemoryTables:
     streams: dict[tuple[str, int], list[StreamRecord]] = field(default_factory=lambda: defaultdict(list))
     stream_times: dict[tuple[str, int], dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     timers: dict[TimerKey, int] = field(default_factory=dict)
-    copies: dict[str, dict[str, CopyRow]] = field(default_factory=lambda: defaultdict(dict))
+    copies: dict[str, dict[str, CopyKept]] = field(default_factory=lambda: defaultdict(dict))
     copy_positions: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     log_identity: str | None = None
     owners: int = 0
@@ -481,18 +483,20 @@ class MemoryStore:
     async def copy_apply(self, topic: str, rows: Sequence[CopyRow], positions: Mapping[int, int]) -> None:
         have = self.tables.copies[topic]
         for row in rows:
-            if row.key not in have or have[row.key].position < row.position:
-                have[row.key] = row
+            have[row.key] = keep(have.get(row.key), row)
         noted = self.tables.copy_positions[topic]
         for partition, position in positions.items():
             noted[partition] = max(position, noted.get(partition, 0))
 
     async def copy_find(self, topic: str, keys: Sequence[str]) -> Mapping[str, CopyRow]:
         have = self.tables.copies[topic]
-        return {key: have[key] for key in keys if key in have and have[key].value is not None}
+        return {key: have[key].row for key in keys if key in have and have[key].row.value is not None}
 
     async def copy_all(self, topic: str) -> Sequence[CopyRow]:
-        return [row for row in self.tables.copies[topic].values() if row.value is not None]
+        return [row for row, _ in self.tables.copies[topic].values() if row.value is not None]
+
+    async def copy_stale(self, topic: str, limit: int) -> Sequence[CopyRow]:
+        return [row for row, stale in self.tables.copies[topic].values() if stale is not None][:limit]
 
     async def copy_reset(self, topic: str) -> None:
         self.tables.copies[topic].clear()

@@ -184,12 +184,41 @@ class Commit:
 
 
 class CopyRow(NamedTuple):
-    """A row of a copy of another service's state; `value` None when deleted."""
+    """A row of a copy of another service's state; `value` None when deleted.
+
+    `source` and `number`: of the event that it follows from (`envelope.origin`); "" and -1 where the record names none.
+    """
 
     key: str
     value: bytes | None
     partition: int
     position: int
+    source: str = ""
+    number: int = -1
+
+
+class CopyKept(NamedTuple):
+    """What a copy keeps of a key, deleted or not. `stale`: an older state stands behind it on the log, there."""
+
+    row: CopyRow
+    stale: int | None = None
+
+
+def is_newer(row: CopyRow, than: CopyRow) -> bool:
+    """Of two records under one key, whether `row` is the one to keep: the later event's if one cell made both events,
+    wherever they stand on the log; else the one that stands later."""
+    if row.source == than.source:
+        return (row.number, row.position) > (than.number, than.position)
+    return row.position >= than.position
+
+
+def keep(known: CopyKept | None, row: CopyRow) -> CopyKept:
+    """What a copy keeps once it has read `row`."""
+    if known is None:
+        return CopyKept(row)
+    kept = row if is_newer(row, known.row) else known.row
+    last = max(row.position, known.row.position, known.stale or 0)
+    return CopyKept(kept, last if last > kept.position else None)
 
 
 class Store(Protocol):
@@ -243,13 +272,17 @@ class Store(Protocol):
         """Per partition the next position to read for this copy (missing: 0)."""
 
     async def copy_apply(self, topic: str, rows: Sequence[CopyRow], positions: Mapping[int, int]) -> None:
-        """Apply rows that are newer than what is there, and the positions if higher; safe to repeat and to race."""
+        """Apply rows that are newer than what is there (`is_newer`), and the positions if higher; safe to repeat and to
+        race. A key of which the log holds an older state last is remembered as stale (`copy_stale`)."""
 
     async def copy_find(self, topic: str, keys: Sequence[str]) -> Mapping[str, CopyRow]:
         """The copy's live rows under these keys."""
 
     async def copy_all(self, topic: str) -> Sequence[CopyRow]:
         """All live rows of a copy that is small."""
+
+    async def copy_stale(self, topic: str, limit: int) -> Sequence[CopyRow]:
+        """Rows, deleted or not, behind which the log holds an older state of their key; at most `limit`."""
 
     async def copy_reset(self, topic: str) -> None:
         """Empty the copy, to be read again from the topic's start."""

@@ -667,6 +667,11 @@ class Projections:
         assert found == sorted(AWKWARD)
 
 
+def of_event(key: str, value: bytes | None, position: int, number: int) -> CopyRow:
+    """A record that follows from an event of the cell device/0."""
+    return CopyRow(key, value, 0, position, "device/0", number)
+
+
 class Copies:
     """Other services' state."""
 
@@ -710,6 +715,93 @@ class Copies:
         await store.copy_apply(TOKENS, rows, {0: 4})
         assert sorted(await store.copy_all(TOKENS)) == rows[:2]
         assert list(await store.copy_all(STATIONS)) == []
+
+    async def test_what_an_earlier_event_says_changes_nothing_wherever_it_stands(self, store: Store) -> None:
+        newer, late = of_event("a", b"6", 4, 6), of_event("a", b"5", 7, 5)
+        await store.copy_apply(TOKENS, [newer], {0: 5})
+        await store.copy_apply(TOKENS, [late, of_event("b", b"1", 8, 4)], {0: 9})
+        assert await self.find(store) == {"a": newer, "b": of_event("b", b"1", 8, 4)}
+        assert await store.copy_positions(TOKENS) == {0: 9}
+        await store.copy_apply(TOKENS, [of_event("a", b"7", 9, 7)], {0: 10})
+        assert (await self.find(store))["a"] == of_event("a", b"7", 9, 7)
+
+    async def test_an_earlier_event_of_the_same_batch_changes_nothing(self, store: Store) -> None:
+        rows = [of_event("a", b"6", 4, 6), of_event("a", b"5", 7, 5), of_event("b", b"2", 5, 2)]
+        await store.copy_apply(TOKENS, rows, {0: 8})
+        assert await self.find(store) == {"a": rows[0], "b": rows[2]}
+
+    async def test_a_deletion_is_not_undone_by_an_earlier_event(self, store: Store) -> None:
+        await store.copy_apply(TOKENS, [of_event("a", None, 4, 6)], {0: 5})
+        await store.copy_apply(TOKENS, [of_event("a", b"5", 7, 5)], {0: 8})
+        assert await self.find(store) == {}
+        await store.copy_apply(TOKENS, [of_event("a", b"7", 9, 7)], {0: 10})
+        assert (await self.find(store))["a"].value == b"7"
+
+    async def test_of_several_states_that_follow_from_one_event_the_last_counts(self, store: Store) -> None:
+        both = [of_event("a", b"first", 4, 6), of_event("a", b"second", 5, 6)]
+        await store.copy_apply(TOKENS, both[:1], {0: 5})
+        await store.copy_apply(TOKENS, both[1:], {0: 6})
+        again = [row._replace(position=row.position + 5) for row in both]
+        await store.copy_apply(TOKENS, again, {0: 11})
+        assert await self.find(store) == {"a": again[1]}
+
+    async def test_numbers_of_different_cells_do_not_compare(self, store: Store) -> None:
+        other = of_event("a", b"other", 5, 2)._replace(source="device/1")
+        plain = CopyRow("a", b"plain", 0, 6)
+        await store.copy_apply(TOKENS, [of_event("a", b"6", 4, 6)], {0: 5})
+        await store.copy_apply(TOKENS, [other], {0: 6})
+        assert await self.find(store) == {"a": other}
+        await store.copy_apply(TOKENS, [plain], {0: 7})
+        assert await self.find(store) == {"a": plain}
+
+    async def test_a_key_is_stale_while_the_log_holds_an_earlier_event_last(self, store: Store) -> None:
+        async def stale() -> list[CopyRow]:
+            return sorted(await store.copy_stale(TOKENS, 10))
+
+        live, gone = of_event("a", b"6", 1, 6), of_event("b", None, 2, 7)
+        await store.copy_apply(TOKENS, [live, gone, of_event("c", b"1", 3, 8)], {0: 4})
+        assert await stale() == []
+        late = [of_event("a", b"5", 4, 5), of_event("b", b"4", 5, 4)]
+        for _ in range(2):  # another process, behind the first
+            await store.copy_apply(TOKENS, late, {0: 6})
+            assert await stale() == [live, gone]
+        assert len(await store.copy_stale(TOKENS, 1)) == 1
+        again = [live._replace(position=6), gone._replace(position=7)]
+        await store.copy_apply(TOKENS, again[:1], {0: 7})
+        assert await stale() == [gone]
+        await store.copy_apply(TOKENS, again, {0: 8})
+        await store.copy_apply(TOKENS, late, {0: 6})
+        assert await stale() == []
+        await store.copy_apply(TOKENS, [again[0]._replace(position=9), late[0]._replace(position=10)], {0: 11})
+        assert await stale() == [again[0]._replace(position=9)]
+        await store.copy_apply(TOKENS, [of_event("a", b"9", 11, 9)], {0: 12})
+        assert await stale() == []
+
+    async def test_in_whatever_order_batches_come_the_latest_event_stays(
+        self, harness: StoreHarness, store: Store
+    ) -> None:
+        stores = [store, await harness.open(), await harness.open()]
+        chance = random.Random(6)
+        records, made = [], 1
+        for position in range(600):
+            late = chance.random() < 0.3
+            number = chance.randrange(made) if late else made
+            made += not late
+            records.append(of_event(f"{number % 50}", str(number).encode(), position, number))
+        batches = [records[start : start + 40] for start in range(0, 600, 40)] * 2
+        chance.shuffle(batches)
+        await asyncio.gather(
+            *(
+                stores[place % 3].copy_apply(TOKENS, chance.sample(batch, 40), {0: batch[-1].position + 1})
+                for place, batch in enumerate(batches)
+            )
+        )
+        newest = {row.key: row for row in sorted(records, key=lambda row: (row.number, row.position))}
+        last = {row.key: row for row in records}
+        assert await store.copy_find(TOKENS, list(newest)) == newest
+        stale = {row.key for row in await store.copy_stale(TOKENS, 100)}
+        assert stale == {key for key in newest if last[key] != newest[key]}
+        assert stale
 
     async def test_in_any_order_and_from_several_processes_the_newest_stays(
         self, harness: StoreHarness, store: Store

@@ -306,6 +306,33 @@ async def test_no_step_of_the_upkeep_takes_more_than_its_limit(harness: Postgres
     assert [await store.expire(later, 10) for _ in range(4)] == [10, 10, 5, 0]
 
 
+async def test_a_copy_from_before_there_were_numbers_serves_on_and_gets_them(
+    harness: PostgresHarness, store: PostgresStore
+) -> None:
+    rows = [CopyRow("a", b"2", 0, 3, "auth/0", 2), CopyRow("b", b"1", 0, 4, "auth/0", 3)]
+    await store.copy_apply(TOKENS, [*rows, CopyRow("gone", None, 0, 5, "auth/0", 4)], {0: 6})
+    schema = f"{harness.namespace}_transactions"
+    connection = await asyncpg.connect(harness.dsn)
+    try:
+        table = f"{schema}.copy_auth_tokens"
+        await connection.execute(f"ALTER TABLE {table} DROP COLUMN source, DROP COLUMN number, DROP COLUMN stale")
+    finally:
+        await connection.close()
+    again = await harness.open()
+    assert await again.copy_find(TOKENS, ["a", "b"]) == {
+        "a": CopyRow("a", b"2", 0, 3), "b": CopyRow("b", b"1", 0, 4)
+    }  # fmt: skip
+    assert await again.copy_positions(TOKENS) == {}
+    earlier = CopyRow("a", b"1", 0, 1, "auth/0", 1)
+    await again.copy_apply(TOKENS, [earlier], {0: 2})
+    assert (await again.copy_find(TOKENS, ["a"]))["a"].value == b"2"
+    await again.copy_apply(TOKENS, rows, {0: 6})
+    assert sorted(await again.copy_all(TOKENS)) == rows
+    await again.copy_apply(TOKENS, [earlier._replace(position=7)], {0: 8})
+    assert (await again.copy_find(TOKENS, ["a"]))["a"] == rows[0]
+    assert await (await harness.open()).copy_positions(TOKENS) == {0: 8}
+
+
 @pytest.mark.parametrize(("days", "kept"), [(28, True), (30, False)])
 async def test_a_copy_that_nobody_followed_for_long_is_read_from_the_start(
     harness: PostgresHarness, store: PostgresStore, days: int, kept: bool

@@ -1,5 +1,8 @@
 """Copies of other services' state: fed by a reader of their own, looked up before a decision.
 
+A key's state follows from the events of its home, in their order; a process that was held to be dead may publish an
+older one late, behind its successor's. So each row keeps its event's number, and an older event's record is dropped.
+
 A miss is a refusal only once the copy has caught up to the log's end as it was when the question came; on a sparse
 topic it is none, and nobody waits.
 """
@@ -11,6 +14,7 @@ import msgspec
 
 from ocppcore import topics as declared
 from ocppcore.engine.batch import WholeCopy
+from ocppcore.envelope import origin
 from ocppcore.errors import CsmsError
 from ocppcore.log import Log, TopicPartition
 from ocppcore.service import WHOLE, Lookup
@@ -74,7 +78,9 @@ class Copies:
             read = dict(self._positions)
             for record in records:
                 deleted = not record.value or msgspec.json.decode(record.value, type=_Deleted).deleted
-                row = CopyRow(record.key, None if deleted else record.value, record.partition, record.position)
+                value = None if deleted else record.value
+                made = origin(record.headers.get("ce_id", ""))
+                row = CopyRow(record.key, value, record.partition, record.position, *made)
                 rows.setdefault(record.topic, []).append(row)
                 read[TopicPartition(record.topic, record.partition)] = record.position + 1
             for topic, fresh in rows.items():

@@ -24,6 +24,7 @@ from ocppcore.store import (
     Among,
     CellRow,
     Commit,
+    CopyKept,
     CopyRow,
     Fenced,
     ProjectionsChanged,
@@ -33,6 +34,7 @@ from ocppcore.store import (
     Table,
     TimerKey,
     Value,
+    keep,
 )
 
 FENCED = "CS001"
@@ -66,9 +68,10 @@ class PostgresStore:
         schema = names.schema_name(service, namespace)
         self._schema = Schema(schema)
         self._connections = Connections(dsn, schema, readers=readers, patience_s=patience_s, statement_s=statement_s)
+        queries = names.named_sql("store_queries.sql")
         self._sql = {
-            key: sql.format(schema=self._schema.quoted, copy="{copy}", stream="{stream}")
-            for key, sql in names.named_sql("store_queries.sql").items()
+            key: sql.format(schema=self._schema.quoted, copy="{copy}", stream="{stream}", newer=queries["is_newer"])
+            for key, sql in queries.items()
         }
         days = topics.retention_days() if retention_days is None else retention_days
         retention_ms = {topic: count * DAY_MS for topic, count in days.items()}
@@ -203,11 +206,10 @@ class PostgresStore:
         return dict(rows)
 
     async def copy_apply(self, topic: str, rows: Sequence[CopyRow], positions: Mapping[int, int]) -> None:
-        newest: dict[str, CopyRow] = {}
+        kept: dict[str, CopyKept] = {}
         for row in rows:
-            if row.key not in newest or newest[row.key].position < row.position:
-                newest[row.key] = row
-        ours = [newest[key] for key in sorted(newest)]  # sorted: who races with us locks in the same order
+            kept[row.key] = keep(kept.get(row.key), row)
+        ours = [kept[key].row for key in sorted(kept)]  # sorted: who races with us locks in the same order
         partitions = sorted(positions)
         arguments = [
             topic,
@@ -215,6 +217,9 @@ class PostgresStore:
             [row.value for row in ours],
             [row.partition for row in ours],
             [row.position for row in ours],
+            [row.source for row in ours],
+            [row.number for row in ours],
+            [kept[row.key].stale for row in ours],
             partitions,
             [positions[partition] for partition in partitions],
         ]
@@ -235,6 +240,10 @@ class PostgresStore:
     async def copy_all(self, topic: str) -> Sequence[CopyRow]:
         sql = self._sql["copy_all"].format(copy=self._schema.copy(topic))
         return [CopyRow(*row) for row in await self._connections.read(lambda c: c.fetch(sql))]
+
+    async def copy_stale(self, topic: str, limit: int) -> Sequence[CopyRow]:
+        sql = self._sql["copy_stale"].format(copy=self._schema.copy(topic))
+        return [CopyRow(*row) for row in await self._connections.read(lambda c: c.fetch(sql, limit))]
 
     async def copy_reset(self, topic: str) -> None:
         sql = self._sql["copy_reset"].format(copy=self._schema.copy(topic))

@@ -60,7 +60,7 @@ class Schema:
             for stream in self._streams:
                 await connection.execute(names.stream_ddl(self.quoted, stream), timeout=WHOLE_TABLE_S)
             for topic in self._copies:
-                await connection.execute(names.copy_ddl(self.quoted, topic))
+                await self._create_copy(connection, topic)
             await self._forget_stale_copies(connection)
             stored = await self._shapes(connection)
             changed = [table.name for table in self._tables if not await self._settle(connection, table, stored)]
@@ -84,6 +84,15 @@ class Schema:
                 f"schema {self.name} has layout {layout}, this release works with {names.LAYOUT}: install the release "
                 "that wrote it, or restore a backup that this one can read"
             )
+
+    async def _create_copy(self, connection: Connection, topic: str) -> None:
+        """A copy whose rows have no numbers yet is read once more from the start; until then it serves as it is."""
+        numbered = await connection.fetchval(
+            "SELECT true FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'number'", self.copy(topic)
+        )
+        await connection.execute(names.copy_ddl(self.quoted, topic))
+        if not numbered:
+            await connection.execute(f"DELETE FROM {self.quoted}.copies WHERE topic = $1", topic)
 
     async def _forget_stale_copies(self, connection: Connection) -> None:
         """What was deleted while nobody followed may be gone from the log: such copies are read from the start."""

@@ -128,8 +128,11 @@ def copy_ddl(schema: str, topic: str) -> str:
     return f"""CREATE TABLE IF NOT EXISTS {table} (
     key text COLLATE "C" PRIMARY KEY, value bytea, partition integer NOT NULL, position bigint NOT NULL,
     deleted_at bigint) WITH (fillfactor = 80);
-    ALTER TABLE {table} ADD COLUMN IF NOT EXISTS deleted_at bigint;
-    CREATE INDEX IF NOT EXISTS {name(copy_table(topic) + "_deleted")} ON {table} (deleted_at) WHERE value IS NULL"""
+    ALTER TABLE {table} ADD COLUMN IF NOT EXISTS deleted_at bigint,
+    ADD COLUMN IF NOT EXISTS source text COLLATE "C" NOT NULL DEFAULT '',
+    ADD COLUMN IF NOT EXISTS number bigint NOT NULL DEFAULT -1, ADD COLUMN IF NOT EXISTS stale bigint;
+    CREATE INDEX IF NOT EXISTS {name(copy_table(topic) + "_deleted")} ON {table} (deleted_at) WHERE value IS NULL;
+    CREATE INDEX IF NOT EXISTS {name(copy_table(topic) + "_stale")} ON {table} (stale) WHERE stale IS NOT NULL"""
 
 
 def shape(table: Table) -> str:

@@ -101,25 +101,43 @@ SELECT partition, position FROM {schema}.copies WHERE topic = $1
 
 -- name: copy_apply
 WITH applied AS (
-    INSERT INTO {copy} AS c (key, value, partition, position, deleted_at)
-    SELECT key, value, partition, position,
+    INSERT INTO {copy} AS c (key, value, partition, position, source, number, stale, deleted_at)
+    SELECT key, value, partition, position, source, number, stale,
         CASE WHEN value IS NULL THEN (extract(epoch FROM statement_timestamp()) * 1000)::bigint END
-    FROM unnest($2::text[], $3::bytea[], $4::integer[], $5::bigint[]) u(key, value, partition, position)
-    ON CONFLICT (key) DO UPDATE SET value = excluded.value, partition = excluded.partition,
-        position = excluded.position, deleted_at = excluded.deleted_at
-    WHERE c.position < excluded.position
+    FROM unnest($2::text[], $3::bytea[], $4::integer[], $5::bigint[], $6::text[], $7::bigint[], $8::bigint[])
+        u(key, value, partition, position, source, number, stale)
+    ON CONFLICT (key) DO UPDATE SET
+        value = CASE WHEN {newer} THEN excluded.value ELSE c.value END,
+        partition = CASE WHEN {newer} THEN excluded.partition ELSE c.partition END,
+        position = CASE WHEN {newer} THEN excluded.position ELSE c.position END,
+        source = CASE WHEN {newer} THEN excluded.source ELSE c.source END,
+        number = CASE WHEN {newer} THEN excluded.number ELSE c.number END,
+        deleted_at = CASE WHEN {newer} THEN excluded.deleted_at ELSE c.deleted_at END,
+        stale = nullif(
+            greatest(c.stale, c.position, excluded.stale, excluded.position),
+            CASE WHEN {newer} THEN excluded.position ELSE c.position END
+        )
+    WHERE {newer} OR greatest(excluded.stale, excluded.position) > greatest(c.stale, c.position)
 )
 INSERT INTO {schema}.copies AS c
-SELECT $1, partition, position FROM unnest($6::integer[], $7::bigint[]) p(partition, position)
+SELECT $1, partition, position FROM unnest($9::integer[], $10::bigint[]) p(partition, position)
 ON CONFLICT (topic, partition) DO UPDATE SET position = excluded.position WHERE c.position < excluded.position
 
+-- name: is_newer
+-- As `store.is_newer` says: of the row that came (excluded) and the one that is there (c).
+CASE WHEN excluded.source = c.source THEN (excluded.number, excluded.position) > (c.number, c.position)
+ELSE excluded.position >= c.position END
+
 -- name: copy_find
-SELECT c.key, c.value, c.partition, c.position
+SELECT c.key, c.value, c.partition, c.position, c.source, c.number
 FROM unnest($1::text[]) AS wanted(key) JOIN {copy} c USING (key)
 WHERE c.value IS NOT NULL
 
 -- name: copy_all
-SELECT key, value, partition, position FROM {copy} WHERE value IS NOT NULL
+SELECT key, value, partition, position, source, number FROM {copy} WHERE value IS NOT NULL
+
+-- name: copy_stale
+SELECT key, value, partition, position, source, number FROM {copy} WHERE stale IS NOT NULL ORDER BY stale LIMIT $1
 
 -- name: copy_reset
 WITH emptied AS (DELETE FROM {copy})
