@@ -20,6 +20,7 @@ from ocppcore.contracts.local_lists import FollowLocalList, ListRule
 from ocppcore.envelope import Request, request_record
 from ocppcore.errors import Unavailable
 from ocppcore.log import Log, NewRecord, Record, TopicPartition
+from ocppcore.newest import Newest
 from ocppcore.store import Store, Value
 from services.auth.domain import local_list
 from services.auth.domain.local_list_tables import LISTS
@@ -54,6 +55,7 @@ class Watcher:
         self._every_s = every_s
         self._most = most
         self._stations: dict[str, StationState] = {}
+        self._newest = Newest()
         self._noted: dict[str, Noted] = {}
         self._owned: frozenset[int] | None = None
         self._seen: tuple[list[ListRule], dict[str, str]] | None = None
@@ -84,6 +86,8 @@ class Watcher:
 
     def apply(self, record: Record) -> None:
         """A record of `device.stations`: of a station whose list is looked after, what its list depends on."""
+        if not self._newest.takes(record):
+            return
         state = msgspec.json.decode(record.value, type=StationState) if record.value else None
         before = self._stations.pop(record.key, None)
         if state is not None and not state.deleted and state.automatic.local_list:

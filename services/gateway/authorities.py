@@ -5,6 +5,7 @@ import structlog
 
 from ocppcore.contracts.auth import AuthorityState
 from ocppcore.log import Record
+from ocppcore.newest import Newest
 
 log = structlog.get_logger(__name__)
 
@@ -16,6 +17,7 @@ class Authorities:
         self.changes = 0
         self._trusted: dict[str, str] = {}
         self._revoked: set[str] = set()
+        self._newest = Newest()
 
     @property
     def trusted(self) -> tuple[str, ...]:
@@ -27,7 +29,10 @@ class Authorities:
         return fingerprint in self._revoked
 
     def apply(self, record: Record) -> str:
-        """Fold a record; the fingerprint of a station's certificate that it revokes, else ""."""
+        """Fold a record; the fingerprint of a station's certificate that it revokes, else "". One that came late,
+        behind a later event's, changes nothing."""
+        if not self._newest.takes(record):
+            return ""
         key = record.key
         if self._trusted.pop(key, None) is not None:
             self.changes += 1

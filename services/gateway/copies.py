@@ -12,12 +12,14 @@ import msgspec
 import structlog
 
 from ocppcore.contracts.device import StationState
-from ocppcore.envelope import Registration
+from ocppcore.envelope import Registration, origin
 from ocppcore.log import Record
 from ocppcore.topics import normalise
 
 log = structlog.get_logger(__name__)
 
+GONE_MAX: Final = 100_000
+"""Stations that are no more, whose last event is remembered: an older state that comes late must not bring one back."""
 _REGISTRATIONS: Final[tuple[Registration, ...]] = ("Accepted", "Pending", "Rejected")
 
 
@@ -47,6 +49,7 @@ class StationsCopy:
 
     def __init__(self) -> None:
         self._packed: dict[str, bytes] = {}
+        self._gone: dict[str, int] = {}
         self._positions: dict[int, int] = {}
         self._moved = asyncio.Event()
 
@@ -58,8 +61,23 @@ class StationsCopy:
         self._positions = dict(positions)
 
     def apply(self, record: Record) -> tuple[Station | None, Station | None]:
-        """Fold a record; what the station was before and is now. One that cannot be read closes the station out."""
+        """Fold a record; what the station was before and is now. One that cannot be read closes the station out; one
+        that follows from an earlier event than the last, and came late, changes nothing."""
         before = self.find(record.key)
+        _, number = origin(record.headers.get("ce_id", ""))  # of the station's own cell, always
+        if number < 0 or number >= self._number(record.key):
+            self._fold(record, number)
+        self._positions[record.partition] = record.position + 1
+        self._moved.set()
+        self._moved = asyncio.Event()
+        return before, self.find(record.key)
+
+    def _number(self, key: str) -> int:
+        """Of the event that the station's state follows from; -1 where none is known."""
+        packed = self._packed.get(key)
+        return self._gone.get(key, -1) if packed is None else _decoder.decode(packed).number
+
+    def _fold(self, record: Record, number: int) -> None:
         try:
             state = msgspec.json.decode(record.value, type=StationState)
         except msgspec.DecodeError as error:
@@ -67,12 +85,12 @@ class StationsCopy:
             state = None
         if state is None or state.deleted:
             self._packed.pop(record.key, None)
+            self._gone[record.key] = number
+            if len(self._gone) > GONE_MAX:
+                del self._gone[next(iter(self._gone))]
         else:
-            self._packed[record.key] = _pack(record.key, state)
-        self._positions[record.partition] = record.position + 1
-        self._moved.set()
-        self._moved = asyncio.Event()
-        return before, self.find(record.key)
+            self._gone.pop(record.key, None)
+            self._packed[record.key] = _pack(record.key, state, number)
 
     def find(self, station: str) -> Station | None:
         """The station of a normalised id."""
@@ -102,6 +120,7 @@ class _Packed(msgspec.Struct, array_like=True):
     profile: int
     flags: int
     serial_number: str
+    number: int
     next_credential: str = ""
     next_profile: int = 0
     controller: str = ""
@@ -111,7 +130,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Packed)
 
 
-def _pack(key: str, state: StationState) -> bytes:
+def _pack(key: str, state: StationState, number: int) -> bytes:
     """Most stations have no change under way and no controller: those fields are there only where one is set."""
     identity = "" if state.id == key else state.id
     flags = (
@@ -120,7 +139,7 @@ def _pack(key: str, state: StationState) -> bytes:
         | state.allow_expired_certificate << 2
         | _REGISTRATIONS.index(state.registration) << 3
     )
-    head = (identity, state.credential or "", state.security_profile, flags, state.serial_number or "")
+    head = (identity, state.credential or "", state.security_profile, flags, state.serial_number or "", number)
     rare = (state.next_credential or "", state.next_security_profile or 0, normalise(state.controller))
     return _encoder.encode(head + rare if any(rare) else head)
 

@@ -27,6 +27,7 @@ from ocppcore.http.oidc import Tokens, is_token
 from ocppcore.http.problems import Problem
 from ocppcore.http.reach import SCOPES, Caller
 from ocppcore.log import Log, Record, TopicPartition
+from ocppcore.newest import Newest
 
 __all__ = ["SCOPES", "Authenticator", "Caller", "Door", "KeyRing", "assert_closed", "hash_key", "require"]
 
@@ -71,6 +72,7 @@ class KeyRing:
         self._wait_s = wait_s
         self._by_hash: dict[str, _Known] = {}
         self._hash_by_id: dict[str, str] = {}
+        self._newest = Newest()
         self._positions: dict[TopicPartition, int] = {}
         self._moved = asyncio.Condition()
         self._lock = asyncio.Lock()
@@ -98,7 +100,9 @@ class KeyRing:
             await reader.close()
 
     def apply(self, record: Record) -> None:
-        """Fold one record. One that cannot be read takes its key out of force."""
+        """Fold one record. One that cannot be read takes its key out of force; one that came late changes nothing."""
+        if not self._newest.takes(record):
+            return
         self._by_hash.pop(self._hash_by_id.pop(record.key, ""), None)
         try:
             state = msgspec.json.decode(record.value, type=ApiKeyState)

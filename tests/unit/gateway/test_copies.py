@@ -44,6 +44,35 @@ def test_a_later_record_replaces_and_a_deleted_one_removes():
     assert copy.find("cs1") is None
 
 
+def of_event(number: int, value: StationState | bytes, position: int) -> Record:
+    return record(value, position)._replace(headers={"ce_id": f"device/0/{number}"})
+
+
+def test_what_an_earlier_event_says_and_comes_late_changes_nothing():
+    copy = StationsCopy()
+    copy.apply(of_event(5, state("CS1", credential="old"), 0))
+    copy.apply(of_event(6, state("CS1", credential="new"), 1))
+
+    before, after = copy.apply(of_event(5, state("CS1", credential="old"), 2))
+
+    assert before == after == copy.find("cs1")
+    assert after is not None and after.credential == "new"
+    assert copy.has_reached({0: 3})
+    copy.apply(of_event(6, state("CS1", credential="new"), 3))
+    copy.apply(of_event(7, state("CS1", credential="newest"), 4))
+    assert copy.find("cs1").credential == "newest"
+
+
+@pytest.mark.parametrize("last", [state("CS1", deleted=True), b'{"id": 7}'])
+def test_a_station_that_is_gone_is_not_brought_back_by_an_earlier_event(last):
+    copy = StationsCopy()
+    copy.apply(of_event(5, state("CS1"), 0))
+    copy.apply(of_event(6, last, 1))
+
+    assert copy.apply(of_event(5, state("CS1"), 2)) == (None, None)
+    assert copy.apply(of_event(7, state("CS1"), 3))[1] is not None
+
+
 def test_a_record_that_cannot_be_read_shuts_the_station_out():
     copy = StationsCopy()
     copy.apply(record(state("CS1")))
@@ -92,6 +121,7 @@ def test_a_station_takes_at_most_300_bytes():
     credential = hash_generated("password", b"k" * 32)
     for n in range(count):
         name = f"NL*ABC*STATION{n:06d}"
-        copy.apply(record(state(name, credential=credential), n, key=topics.normalise(name)))
+        one = record(state(name, credential=credential), n, key=topics.normalise(name))
+        copy.apply(one._replace(headers={"ce_id": f"device/0/{n * 1000}"}))
 
     assert size(copy) / count <= 300
