@@ -27,6 +27,7 @@ class Topic:
 
     `producers` and `consumers` are also the rights on a cluster that asks for them (`ocppcore.kafka.acls`); `csms`
     stands for every process. A service consumes its own events where it rebuilds, a gateway frames where it shows them.
+    A service consumes the states that it decides itself as well, to see to it that the newest one stands last.
     `sparse`: most keys have no record and none is a refusal, so that who finds nothing in a copy waits for nothing.
     """
 
@@ -146,7 +147,7 @@ TABLE: tuple[Topic, ...] = (
         "station id",
         _STATE,
         ("device",),
-        ("gateway", "auth", "transactions", "smartcharging"),
+        ("gateway", *SERVICES),
         compacted=True,
     ),
     Topic("auth.tokens", "pseudonym of the idToken", _STATE, ("auth",), ("auth", "transactions"), compacted=True),
@@ -162,8 +163,15 @@ TABLE: tuple[Topic, ...] = (
         compacted=True,
         sparse=True,
     ),
-    Topic("auth.authorities", "fingerprint of the certificate", _STATE, ("auth",), ("gateway",), compacted=True),
-    Topic("device.connectors", "station id/EVSE/connector", _STATE, ("device",), ("transactions",), compacted=True),
+    Topic("auth.authorities", "fingerprint of the certificate", _STATE, ("auth",), ("auth", "gateway"), compacted=True),
+    Topic(
+        "device.connectors",
+        "station id/EVSE/connector",
+        _STATE,
+        ("device",),
+        ("device", "transactions"),
+        compacted=True,
+    ),
 )
 
 BY_NAME = {topic.name: topic for topic in TABLE}
@@ -183,6 +191,12 @@ METER = "transactions.meter"
 TARIFFS = "transactions.tariffs"
 STATES = frozenset(topic.name for topic in TABLE if topic.payload is _STATE)
 """State that others keep a copy of: a change of it is in force once they have read it."""
+
+
+@lru_cache(maxsize=1024)
+def is_state_of(topic: str, service: str) -> bool:
+    """Whether this is a topic of states that this service alone decides, and numbers."""
+    return topic in BY_NAME and BY_NAME[topic].compacted and BY_NAME[topic].producers == (service,)
 
 
 def frames(service: str) -> str:

@@ -87,7 +87,14 @@ def parts(
         ),
         aggregates=(token.Token, token.DriverKey, key_codes.KeyCodes),
         tables=(projections.TOKENS,),
-        copies=(topics.TOKENS, topics.STATIONS, topics.TARIFFS, topics.OPEN),
+        copies=(
+            topics.TOKENS,
+            topics.STATIONS,
+            topics.TARIFFS,
+            topics.OPEN,
+            topics.APIKEYS,
+            topics.AUTHORITIES,
+        ),
     )
     api_keys = Part(
         requests=(

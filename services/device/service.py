@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from ocppcore import results, standard
+from ocppcore import results, standard, topics
 from ocppcore.commands import ENDED, Ended
 from ocppcore.contracts import device as contract
 from ocppcore.service import (
@@ -154,6 +154,7 @@ PARTS: Final = (
         ),
         aggregates=(station.Station, connector.Connector, Contact, security_event.SecurityLog, results.AwaitedResults),
         tables=(*projections.TABLES, CONTACTS, security_event.SECURITY_EVENTS, results.TABLE),
+        copies=(topics.STATIONS, topics.CONNECTORS),
     ),
     Part(
         requests=(

@@ -7,14 +7,18 @@ from collections.abc import Iterator
 import msgspec
 import orjson
 
-from ocppcore import actions
+from ocppcore import actions, topics
+from ocppcore.authorization import OpenState
 from ocppcore.contracts.charge_details import ChargeDetailMade
 from ocppcore.contracts.inquiries import InquiryEvent, TransactionGraded
 from ocppcore.contracts.open_transactions import ExcessStopped, OpenTransactionsChanged, TransactionCounted
 from ocppcore.contracts.transactions import TransactionConflict, TransactionEnded, TransactionEvent
-from ocppcore.engine.batch import Batch, Cache, Cell, decode_event
+from ocppcore.engine.batch import Batch, Cache, Cell, decode_event, event_id
 from ocppcore.engine.rebuild import projection_hash, rebuild
+from ocppcore.envelope import is_deletion
+from ocppcore.log import Record
 from ocppcore.memory import MemoryLog, MemoryStore
+from ocppcore.service import Follow
 from ocppcore.store import StateKey
 from tests.simulation.world import CELLS, Decided, World
 
@@ -38,6 +42,7 @@ async def violations(world: World) -> list[str]:
     found += streams_whole(world)
     found += commands_true(world)
     found += counted_once(world)
+    found += states_newest(world)
     found += in_order(world)
     found += await rebuilds_equal(world)
     found += replays_equal(world)
@@ -194,8 +199,8 @@ def commands_true(world: World) -> list[str]:
 
 
 def counted_once(world: World) -> list[str]:
-    """What is counted at a token's home is what the stations' cells said; what was one too many was stopped, or had
-    ended. The copies of it are not looked at: a process that was held to be dead may publish an older state late."""
+    """What is counted at a token's home, and in the copies of that, is what the stations' cells said; what was one too
+    many was stopped, or had ended."""
     counted: set[tuple[str, str]] = set()
     excess: set[tuple[str, str]] = set()
     over: set[tuple[str, str]] = set()
@@ -216,7 +221,54 @@ def counted_once(world: World) -> list[str]:
     at_home = {(key, transaction) for key, held in home.items() for transaction in held}
     if at_home != counted:
         found.append(f"other open transactions at their homes: {sorted(at_home ^ counted)}")
+    for service in ("transactions", "auth"):
+        copy = {
+            (key, one.transaction)
+            for key, (row, _) in world.tables[service].copies[topics.OPEN].items()
+            if row.value is not None and key.startswith("token:")
+            for one in msgspec.json.decode(row.value, type=OpenState).open
+        }
+        if copy != at_home:
+            found.append(f"{service} has other open transactions than their homes: {sorted(copy ^ at_home)}")
     return found
+
+
+def states_newest(world: World) -> list[str]:
+    """Of every key of a state topic, the newest state that its home decided is what all copies hold, and what the log
+    holds last: that is what compaction leaves, whatever a process published late."""
+    found = []
+    for service, definition in world.definitions.items():
+        newest = _newest_states(world, service)
+        last: dict[tuple[str, str], Record] = {}
+        for topic, partitions in world.cluster.partitions.items():
+            if topics.is_state_of(topic, service):
+                last |= {(topic, record.key): record for records in partitions for record in records}
+        for (topic, key), record in last.items():
+            if record.value != newest[topic, key]:
+                found.append(f"{topic}: the last record of {key} on the log is no more its newest state")
+        for copier, tables in world.tables.items():
+            for topic in world.definitions[copier].copies:
+                if not topics.is_state_of(topic, definition.name):
+                    continue
+                held = {key: row.value for key, (row, _) in tables.copies[topic].items() if row.value is not None}
+                wanted = {key: value for (of, key), value in newest.items() if of == topic and not is_deletion(value)}
+                if strange := sorted(key for key in held.keys() | wanted.keys() if held.get(key) != wanted.get(key)):
+                    found.append(f"{copier}'s copy of {topic} holds other states than their homes: {strange}")
+    return found
+
+
+def _newest_states(world: World, service: str) -> dict[tuple[str, str], bytes]:
+    """By topic and key, what follows from the home's events, in their order."""
+    definition = world.definitions[service]
+    newest: dict[tuple[str, str], bytes] = {}
+    for (topic, cell), rows in world.tables[service].streams.items():
+        for row in rows:
+            event = decode_event(definition, row.headers, row.value)
+            follow = Follow(event_id(topic, cell, row.number), CELLS)
+            for record in definition.folds[type(event)].derive(event, follow):
+                if topics.is_state_of(record.topic, service):
+                    newest[record.topic, record.key] = record.value
+    return newest
 
 
 def in_order(world: World) -> list[str]:

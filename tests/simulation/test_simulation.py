@@ -8,18 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from ocppcore import authorization
+from ocppcore import authorization, store
 from ocppcore.contracts.charge_details import ChargeDetail
 from ocppcore.contracts.open_transactions import Count
 from ocppcore.engine import step
 from ocppcore.engine.commits import Commits
+from ocppcore.engine.reassert import Reasserter
 from ocppcore.memory import MemoryStore
 from ocppcore.service import NOTHING, Context, Outcome, View
 from ocppcore.store import Commit
 from services.transactions.actions import transaction_event
 from services.transactions.domain import charge_detail, open_transactions
 from services.transactions.domain.transaction import Transaction
-from tests.simulation import stations
+from tests.simulation import stations, world
 from tests.simulation.run import billed, run_seed
 
 SEEDS = int(os.environ.get("CSMS_SIMULATION_SEEDS", "1000"))
@@ -84,6 +85,36 @@ def test_without_stopping_it_finds_what_is_one_too_many(monkeypatch: pytest.Monk
     monkeypatch.setattr(authorization, "_concurrent", lambda *_: False)  # as if no copy ever came in time
     monkeypatch.setattr(open_transactions, "stop_excess", lambda *_: NOTHING)
     assert any("one too many and left alone" in violation for violation in _violations())
+
+
+LATE_SEEDS = max(10, SEEDS // 20)
+
+
+def test_states_are_the_newest_although_processes_publish_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "LATE", 0.02)
+    found = [(seed, violation) for seed in range(1, LATE_SEEDS + 1) for violation in run_seed(seed)]
+    # Four slots for two gateways that die time and again: now and then all are held.
+    assert [one for one in found if "NoFreeSlot" not in one[1]] == []
+
+
+def test_without_dropping_what_came_late_it_finds_copies_of_an_older_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "LATE", 0.02)
+    monkeypatch.setattr(store, "is_newer", lambda row, than: row.position >= than.position)
+    wanted = ("has other open transactions than their homes", "holds other states than their homes")
+    found = set[str]()
+    for violation in _violations():
+        found |= {text for text in wanted if text in violation}
+        if len(found) == len(wanted):
+            return
+    raise AssertionError(f"only {found}")
+
+
+def test_without_saying_it_again_it_finds_what_compaction_would_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: object) -> None: ...
+
+    monkeypatch.setattr(world, "LATE", 0.02)
+    monkeypatch.setattr(Reasserter, "_repair", never)
+    assert any("is no more its newest state" in violation for violation in _violations())
 
 
 def test_without_the_ends_it_finds_what_is_counted_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

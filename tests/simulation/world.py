@@ -54,6 +54,8 @@ TARIFFS = tuple(
 )
 """The second takes the first one's place while transactions run."""
 IN_FORCE_S = 60
+LATE = 0.0
+"""How often a service that publishes is held to be dead, and does it after its successor: rare by itself."""
 OUTBOUND = Seal(KEY, "outbound frames")
 PROCESS: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("process", default=None)
 REPLICAS = {"device": 1, "auth": 1, "transactions": 2, "smartcharging": 1}
@@ -308,6 +310,9 @@ class World:
             await asyncio.Event().wait()
         if not self.faults:
             return
+        if LATE and point == "append" and process in self.processes and self.chance.random() < LATE:
+            self._make_zombie(process)
+            await asyncio.sleep(self.chance.uniform(2.0, 15.0))
         draw = self.chance.random()
         if draw < 0.004:
             process.crash()
@@ -441,6 +446,12 @@ class World:
                 for n, position in places.items():
                     if position < len(self.cluster.partitions[topic][n]):
                         found.append(f"{name}: the copy of {topic}/{n} read to {position}")
+            found += [
+                f"{name}: {key} of {topic} is stale"
+                for topic, rows in tables.copies.items()
+                for key, kept in rows.items()
+                if kept.stale is not None
+            ]
             found += [f"{name}: {key} open" for key in tables.states if key.kind == "CommandQueue"]
             for (topic, cell), rows in tables.streams.items():
                 published = {record.headers["number"] for record in self.cluster.partitions[topic][cell]}

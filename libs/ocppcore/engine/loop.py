@@ -25,6 +25,7 @@ from ocppcore.engine.commits import Commits
 from ocppcore.engine.copies import Copies, NotCaughtUp
 from ocppcore.engine.effects import Effects
 from ocppcore.engine.publish import Job, Publisher
+from ocppcore.engine.reassert import Reasserter
 from ocppcore.engine.recover import check_not_behind
 from ocppcore.engine.step import DueTimer, Work
 from ocppcore.engine.sweep import Sweeper
@@ -74,6 +75,7 @@ class EngineSettings:
     cautious_records: int = 100
     note_idle_s: float = 1.0
     sweep_every_s: float = 1.0
+    reassert_every_s: float = 5.0
     clean_every_s: float = 1.0
     clean_rows_max: int = 1000
 
@@ -142,6 +144,9 @@ class Engine:
             service, log_, store, clock, settings.partitions, lambda: self._cells, self._read_positions,
             settings.sweep_every_s,
         )  # fmt: skip
+        self._reasserter = Reasserter(
+            service, log_, store, self.copies, settings.partitions, lambda: self._cells, settings.reassert_every_s
+        )
         self._parked = service.events[f"{service.name}.RecordParked.v1"]
         self.failures = 0
         self.last_error = ""
@@ -244,6 +249,7 @@ class Engine:
                 group.create_task(self.copies.run())
                 group.create_task(self._effects.run())
                 group.create_task(self._sweeper.run())
+                group.create_task(self._reasserter.run())
                 group.create_task(_watch(membership))
                 group.create_task(self._loop(membership))
         finally:

@@ -8,7 +8,7 @@ import msgspec
 
 from ocppcore import standard, topics
 from ocppcore.engine.loop import Engine, EngineSettings
-from ocppcore.envelope import Frame, Request, frame_record, request_record
+from ocppcore.envelope import Frame, Request, frame_record, request_record, state_record
 from ocppcore.log import NewRecord, Record, TopicPartition
 from ocppcore.memory import MemoryCluster, MemoryLog, MemoryStore, MemoryTables
 from ocppcore.seal import Seal
@@ -20,6 +20,7 @@ from ocppcore.service import (
     EffectResult,
     Event,
     Fold,
+    Follow,
     Outcome,
     Part,
     Put,
@@ -128,6 +129,13 @@ def ring(subject: str, view: View, context: Context) -> Outcome:
     return Outcome((AlarmRang(at=context.now, station=subject),))
 
 
+def derive_alarm(event: AlarmSet, follow: Follow) -> Iterable[NewRecord]:
+    """A state under two keys."""
+    for key in (event.station, f"{event.station}/other"):
+        value = {"due": event.due}
+        yield state_record(topics.STATIONS, key, value, "/device", follow.id, event.at, follow.partitions)
+
+
 def look(body: Ask, view: View, context: Context) -> Outcome:
     return Outcome((LookWanted(at=context.now, station=context.station),), result=Result(202))
 
@@ -169,14 +177,14 @@ class Toy:
             timers=(TimerHandler("alarm", ring),),
             folds=(
                 Fold(Beat, lambda e: ((Count, e.station),), evolve_beat, project_beat),
-                Fold(AlarmSet, evolve=lambda e, _: (Timer("alarm", e.station, e.due),)),
+                Fold(AlarmSet, evolve=lambda e, _: (Timer("alarm", e.station, e.due),), derive=derive_alarm),
                 Fold(AlarmRang, evolve=lambda e, _: (Timer("alarm", e.station, None), Drop(Count, "nobody"))),
                 Fold(LookWanted),
                 Fold(Looked),
             ),
             aggregates=(Count,),
             tables=(COUNTS,),
-            copies=(topics.TOKENS,),
+            copies=(topics.TOKENS, topics.STATIONS),
             effects={LookWanted: effect},
         )
         return standard.build("device", [part])
