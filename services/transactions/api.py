@@ -5,7 +5,6 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
 from itertools import chain, islice
 from typing import Annotated, Any, Final, Literal, cast
 
@@ -28,6 +27,7 @@ from ocppcore.store import StateKey, Store, Value
 from ocppcore.topics import normalise
 from services.transactions import charge_details_api
 from services.transactions.bodies import (
+    ChargeLineShown,
     CostShown,
     IdTokenBody,
     RemoteShown,
@@ -127,17 +127,17 @@ async def _trace(store: Store, station: str, transaction_id: str) -> CostShown |
     agreement = msgspec.json.decode(found[agreed], type=Agreement)
     transaction = msgspec.json.decode(found[held], type=Transaction)
     bill = bill_of(transaction, agreement.tariffs, agreement.zone)
-    return None if bill is None else CostShown.model_validate(_written(bill))
+    return None if bill is None else _cost_shown(bill)
 
 
-def _written(bill: Bill) -> Any:
-    """As JSON has it: amounts are text without an exponent."""
-    return _text(bill) | {"lines": [_text(line) for line in bill.lines], "limit": bill.limit or None}
-
-
-def _text(shown: msgspec.Struct) -> dict[str, Any]:
-    found = {field.encode_name: getattr(shown, field.name) for field in msgspec.structs.fields(shown)}
-    return {name: format(value, "f") if isinstance(value, Decimal) else value for name, value in found.items()}
+def _cost_shown(bill: Bill) -> CostShown:
+    return CostShown(
+        currency=bill.currency,
+        exclVat=format(bill.excl_vat, "f"),
+        inclVat=format(bill.incl_vat, "f"),
+        limit=bill.limit or None,
+        lines=list(map(ChargeLineShown.of, bill.lines)),
+    )
 
 
 def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms, issue: Issue | None) -> APIRouter:
