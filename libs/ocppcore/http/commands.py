@@ -162,9 +162,9 @@ def _time(ms: Value) -> str | None:
 def router(desk: CommandDesk) -> APIRouter:
     """One typed route per action that the service sends, and the commands themselves."""
     made = APIRouter(tags=["commands"])
-    for name, action in actions.ACTIONS.items():
-        if action.owner == desk.service and name in actions.TO_STATION:
-            _add(made, desk, name)
+    for action in actions.owned_by(desk.service):
+        if action.name in actions.TO_STATION:
+            _add(made, desk, action.name)
     _add_reading(made, desk)
     return made
 
