@@ -47,6 +47,12 @@ T = TypeVar("T")
 ServiceName = StrEnum("ServiceName", {name: name for name in houses.HOSTS})  # type: ignore[misc]
 AclFormat = StrEnum("AclFormat", {name: name for name in ("kafka-acls", "json")})  # type: ignore[misc]
 
+Api = Annotated[str | None, typer.Option(help="The CSMS's API; without: the system on this machine")]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(help="An operator's API key; without: that of the system on this machine", envvar="CSMS_ADMIN_KEY"),
+]
+
 EXPECTED = (OperatorError, Unavailable)
 
 
@@ -143,16 +149,14 @@ def simulate(
     ] = None,
     journal: Annotated[Path | None, typer.Option(help="JSON lines of what was acknowledged")] = None,
     api: Annotated[str | None, typer.Option(help="The CSMS's API, to register and to compare afterwards")] = None,
-    key: Annotated[str | None, typer.Option(help="An operator's API key", envvar="CSMS_ADMIN_KEY")] = None,
+    key: ApiKey = None,
     register: Annotated[bool, typer.Option(help="Register first, with the key of the system on this machine")] = False,
 ) -> None:
     """Play stations against a CSMS, and say whether it kept its promises."""
 
     async def play(settings: BaseServiceSettings) -> simulator.Outcome:
         here = running(settings.data)
-        own_api, own_key = (api, key) if api else (None, None)
-        if register:
-            own_api, own_key = api or _own_api(settings, here), key or _own_key(settings)
+        own_api, own_key = _reach(settings, api, key) if api or register else (None, None)
         return await simulator.run(
             url=url or _own_url(here, profile),
             profile=profile,
@@ -190,14 +194,21 @@ def _own_url(here: Addresses | None, profile: int) -> str:
     return f"wss://localhost:{ports.ocpp_tls_port}/ocpp"
 
 
-def _own_api(settings: BaseServiceSettings, here: Addresses | None) -> str:
-    """Never a guess: what listens there is sent the administrator's key."""
+def _reach(settings: BaseServiceSettings, api: str | None, key: str | None) -> tuple[str, str]:
+    """An address and the key for it. Never a guess, and the key of the system on this machine goes to that alone."""
+    here = running(settings.data)
+    if api is not None and (here is None or api.rstrip("/") != here.api.rstrip("/")):
+        if not key:
+            raise OperatorError(
+                f"{api} is not the system that runs on {settings.data}, whose key is sent to nobody else: give --key"
+            )
+        return api, key
     if here is None:
         raise OperatorError(
             f"no system runs on {settings.data}: start one (csms up), set CSMS_DATA to the directory of the one that "
             "runs, or give --api and --key"
         )
-    return here.api
+    return api or here.api, key or _own_key(settings)
 
 
 def _own_key(settings: BaseServiceSettings) -> str:
@@ -275,8 +286,6 @@ def parked_retry(
     console.print(f"{count} records appended again.")
 
 
-Api = Annotated[str | None, typer.Option(help="The CSMS's API; without: the system on this machine")]
-ApiKey = Annotated[str | None, typer.Option(help="An operator's API key", envvar="CSMS_ADMIN_KEY")]
 TokenFormat = Annotated[tokens_tool.Format | None, typer.Option("--format", help="Without: by the file's ending")]
 
 
@@ -290,8 +299,7 @@ def tokens_import(
     """Create or replace the tokens of a file. Broken off, the same command goes on where it was."""
 
     async def work(settings: BaseServiceSettings) -> int:
-        where = (api, key or "") if api else (_own_api(settings, running(settings.data)), key or _own_key(settings))
-        return await tokens_tool.import_file(file, format_, where, console)
+        return await tokens_tool.import_file(file, format_, _reach(settings, api, key), console)
 
     raise typer.Exit(1 if _run(work) else 0)
 
@@ -306,8 +314,7 @@ def tokens_export(
     """Write all tokens to a file, as `import` takes it."""
 
     async def work(settings: BaseServiceSettings) -> int:
-        where = (api, key or "") if api else (_own_api(settings, running(settings.data)), key or _own_key(settings))
-        return await tokens_tool.export_file(file, format_, where)
+        return await tokens_tool.export_file(file, format_, _reach(settings, api, key))
 
     console.print(f"{_run(work)} bytes in {escape(str(file))}")
 
@@ -321,16 +328,15 @@ def rerate(
     token: Annotated[str | None, typer.Option(help="Of one idToken's pseudonym")] = None,
     rated_by: Annotated[str | None, typer.Option(help="Only what this tariff (its id) rated")] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Bill by it: a credit and a new record each")] = False,
-    api: Annotated[str | None, typer.Option(help="The CSMS's API; without: the system on this machine")] = None,
-    key: Annotated[str | None, typer.Option(help="An administrator's API key", envvar="CSMS_ADMIN_KEY")] = None,
+    api: Api = None,
+    key: ApiKey = None,
 ) -> None:
     """Rate past transactions by another tariff: each difference, explained, is a line of JSON."""
 
     async def work(settings: BaseServiceSettings) -> rerating_tool.Done:
         tried = rerating_tool.read_tariff(file) if file else None
         wanted = rerating_tool.Wanted(tariff, version, tried, station, token, rated_by, apply)
-        address = api or _own_api(settings, running(settings.data))
-        return await rerating_tool.run(address, key or _own_key(settings), wanted, errors)
+        return await rerating_tool.run(*_reach(settings, api, key), wanted, errors)
 
     done = _run(work)
     billed = f", {done.applied} billed by it" if apply else ""

@@ -146,7 +146,7 @@ IDEMPOTENT: Final = frozenset(a.name for a in _TABLE if a.idempotent)
 """The actions to stations that may be repeated when their outcome is unknown."""
 
 
-def owned_by(owner: Owner) -> tuple[Action, ...]:
+def owned_by(owner: str) -> tuple[Action, ...]:
     """The actions of a service, in the order of the table."""
     return tuple(action for action in _TABLE if action.owner == owner)
 

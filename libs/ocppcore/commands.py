@@ -18,6 +18,7 @@ import msgspec
 from pydantic import ValidationError
 
 from ocppcore import actions, results, rpc
+from ocppcore.command_end import ENDED, Ended, Status
 from ocppcore.envelope import Frame, OutFrame, Receipt, Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.rpc import CallError, CallResult, Malformed
@@ -47,7 +48,6 @@ from ocppcore.store import Table, Upsert
 from ocppcore.wire import decode
 
 ASK = "csms.command.v1"
-ENDED = "csms.command_ended.v1"
 LOST = "csms.connection_lost.v1"
 EXPIRY = "command-expiry"
 OPEN_MAX = 100
@@ -55,7 +55,6 @@ OPEN_MAX = 100
 UNREADABLE_BYTES_MAX = 1000
 """Kept of an answer that is no RPC message; the log has all of it."""
 
-Status = Literal["answered", "error", "timeout", "not_connected", "refused", "expired", "unknown"]
 State = Literal["waiting", "queued", "sending"]
 
 
@@ -84,21 +83,6 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
     slot: int
     claim: int
     epoch: int
-
-
-class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the requester of a command is told; `response` is the station's, `error` names code and description.
-
-    `epoch`: of the connection that it was given to last, -1 for none.
-    """
-
-    command_id: str
-    action: str
-    status: Status
-    reference: str
-    response: msgspec.Raw = msgspec.Raw(b"null")
-    error: msgspec.Raw = msgspec.Raw(b"null")
-    epoch: int = -1
 
 
 class OpenCommand(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

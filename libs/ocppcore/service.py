@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
+from ocppcore.command_end import ENDED, Ended
 from ocppcore.envelope import AdmittedBy, Asked, Frame, OutFrame, Receipt, Refusal, Registration
 from ocppcore.log import NewRecord
 from ocppcore.rpc import CallError, CallResult, Malformed
@@ -231,6 +232,18 @@ class RequestHandler(Generic[S]):
 
 
 @dataclass(frozen=True)
+class EndedHandler:
+    """A command that the service itself asked for has ended, one whose reference begins with `prefix`.
+
+    "": those of no other prefix. `needs` gets the body and the station.
+    """
+
+    prefix: str
+    handle: Callable[[Ended, View, Context], Outcome]
+    needs: Callable[[Ended, str], Sequence[Need]] = no_needs
+
+
+@dataclass(frozen=True)
 class TimerHandler:
     """What to decide when a timer of this name passes; gets the subject."""
 
@@ -320,6 +333,7 @@ class Part:
 
     actions: Mapping[str, ActionHandler[Any]] = field(default_factory=dict)
     requests: Sequence[RequestHandler[Any]] = ()
+    ended: Sequence[EndedHandler] = ()
     timers: Sequence[TimerHandler] = ()
     connections: Sequence[ConnectionHandler] = ()
     answers: AnswerHandler | None = None
@@ -368,6 +382,24 @@ def _index(pairs: Iterable[tuple[K, V]], what: str) -> dict[K, V]:
     return found
 
 
+def _ended(handlers: Mapping[str, EndedHandler]) -> RequestHandler[Ended]:
+    """The request that tells how any command ended, given to whom its reference names; the longest prefix counts."""
+    ordered = sorted(handlers.values(), key=lambda handler: len(handler.prefix), reverse=True)
+
+    def of(body: Ended) -> EndedHandler | None:
+        return next((handler for handler in ordered if body.reference.startswith(handler.prefix)), None)
+
+    def handle(body: Ended, view: View, context: Context) -> Outcome:
+        handler = of(body)
+        return handler.handle(body, view, context) if handler else NOTHING
+
+    def needs(body: Ended, station: str) -> Sequence[Need]:
+        handler = of(body)
+        return handler.needs(body, station) if handler else ()
+
+    return RequestHandler(ENDED, Ended, handle, needs)
+
+
 def assemble(name: str, parts: Sequence[Part]) -> Service:
     """Merge parts into a service; ValueError when two parts declare the same thing."""
     answers = [part.answers for part in parts if part.answers]
@@ -378,11 +410,13 @@ def assemble(name: str, parts: Sequence[Part]) -> Service:
         raise ValueError("two parts want the refused handshakes")
     folds = _index(((fold.event, fold) for part in parts for fold in part.folds), "fold")
     kinds: list[type[Aggregate]] = [Connection, Operation, *(kind for part in parts for kind in part.aggregates)]
+    ended = _index(((handler.prefix, handler) for part in parts for handler in part.ended), "reference")
+    requests = [handler for part in parts for handler in part.requests] + ([_ended(ended)] if ended else [])
     events = _index(((event.TYPE, event) for event in folds), "event")
     return Service(
         name,
         _index((pair for part in parts for pair in part.actions.items()), "action"),
-        _index(((handler.name, handler) for part in parts for handler in part.requests), "request"),
+        _index(((handler.name, handler) for handler in requests), "request"),
         _index(((handler.name, handler) for part in parts for handler in part.timers), "timer"),
         [handler for part in parts for handler in part.connections],
         answers[0] if answers else None,

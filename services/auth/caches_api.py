@@ -12,6 +12,7 @@ from ocppcore.contracts.auth import Cached, ClearCache
 from ocppcore.http.auth import require
 from ocppcore.http.commands import OPEN, CommandDesk
 from ocppcore.http.problems import documented
+from ocppcore.http.progress import begin
 from ocppcore.http.requests import RESPONSES, Write, writing
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.store import Store
@@ -65,13 +66,11 @@ def router(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRouter
         """Answers when the station has (C11)."""
         found = await desk.station(station)
         ask = desk.ask(found, "ClearCache", b"{}", queue_for_ms=queue_for * 1000)
-        operation, _ = await write.outcome(ClearCache.NAME, found.key, ClearCache(ask=ask), write.wait_s)
-        if operation is None:
-            return write.pending({})
-        if operation.status >= 400:
-            return write.answer(operation, "", {})
-        command_id = str(orjson.loads(bytes(operation.body))["commandId"])
-        row = await desk.ended(command_id, write.wait_s)
+        begun = await begin(write, ClearCache.NAME, found.key, ClearCache(ask=ask))
+        if isinstance(begun, Response):
+            return begun
+        command_id = str(begun.body["commandId"])
+        row = await desk.ended(command_id, begun.left_s())
         status = str(row["status"]) if row else OPEN[0]
         response = orjson.loads(str(row["response"])) if row and row["response"] else {}
         state: Literal["asked", "cleared", "rejected", "failed"] = "failed"

@@ -5,20 +5,18 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from ocppcore.commands import ENDED, Ended
+from ocppcore.command_end import Ended
 from ocppcore.contracts import auth as auth_contract
 from ocppcore.contracts import certificates as contract
 from ocppcore.contracts.auth import AuthStationEvent
 from ocppcore.service import (
-    NOTHING,
     ConnectionHandler,
-    Context,
     Drop,
     Effect,
+    EndedHandler,
     Event,
     Fold,
     Need,
-    Outcome,
     Part,
     Put,
     RequestHandler,
@@ -26,13 +24,12 @@ from ocppcore.service import (
     TimerHandler,
     View,
 )
-from services.auth.domain import acme_account, authority, certificate, certificate_alarm, local_list_sync
+from services.auth.domain import acme_account, authority, certificate, certificate_alarm
 from services.auth.domain import certificate_renewal as renewal
 from services.auth.domain import certificate_revocation as revocation
 from services.auth.domain import certificate_signing as signing
 from services.auth.domain import certificate_unasked as unasked
 from services.auth.domain.certificate_signing import Rules, SigningDesk
-from services.auth.domain.local_list_state import list_needs
 
 Evolve = Callable[[Any, View], Iterable[Put | Drop | Timer]]
 
@@ -52,6 +49,10 @@ def part(certificates: Certificates) -> Part:
     revocations = revocation.RevocationDesk(certificates.tells, certificates.rules.signing_pause_ms)
     return Part(
         requests=(*_requests(desk), *_revocation_requests(revocations)),
+        ended=(
+            EndedHandler(signing.REFERENCE, desk.answered, _station_needs),
+            EndedHandler(renewal.REFERENCE, renewal.triggered, _station_needs),
+        ),
         timers=(
             TimerHandler(signing.AGAIN, desk.again, lambda subject: _again_needs(desk, subject)),
             TimerHandler(certificate.EXPIRY, certificate.expire, lambda key: ((certificate.Certificate, key),)),
@@ -91,14 +92,11 @@ def part(certificates: Certificates) -> Part:
     )
 
 
-def _requests(desk: SigningDesk) -> tuple[RequestHandler[Any], ...]:
-    def ended(body: Ended, view: View, context: Context) -> Outcome:
-        if body.reference.startswith(signing.REFERENCE):
-            return desk.answered(body, view, context)
-        if body.reference.startswith(local_list_sync.REFERENCE):
-            return local_list_sync.ended(body, view, context)
-        return renewal.triggered(body, view, context) if body.reference.startswith(renewal.REFERENCE) else NOTHING
+def _station_needs(_: Ended, station: str) -> Sequence[Need]:
+    return signing.station_needs(station)
 
+
+def _requests(desk: SigningDesk) -> tuple[RequestHandler[Any], ...]:
     return (
         RequestHandler(
             contract.SigningResult.NAME,
@@ -107,7 +105,6 @@ def _requests(desk: SigningDesk) -> tuple[RequestHandler[Any], ...]:
             lambda body, station: desk.send_needs(station, body.request_id),
             signing.result_lookups,
         ),
-        RequestHandler(ENDED, Ended, ended, _ended_needs),
         RequestHandler(contract.RenewCertificate.NAME, contract.RenewCertificate, renewal.ask, renewal.ask_needs),
         RequestHandler(
             contract.RenewUnasked.NAME,
@@ -125,12 +122,6 @@ def _requests(desk: SigningDesk) -> tuple[RequestHandler[Any], ...]:
         RequestHandler(contract.EnsureAcmeKey.NAME, contract.EnsureAcmeKey, acme_account.ensure, acme_account.needs),
         RequestHandler(contract.TrustAuthority.NAME, contract.TrustAuthority, authority.trust, authority.trust_needs),
     )
-
-
-def _ended_needs(body: Ended, station: str) -> Sequence[Need]:
-    if body.reference.startswith(local_list_sync.REFERENCE):
-        return list_needs(station)
-    return signing.station_needs(station)
 
 
 def _revocation_requests(desk: revocation.RevocationDesk) -> tuple[RequestHandler[Any], ...]:

@@ -1,13 +1,10 @@
 """HTTP API of certificates: the inventory, renewal (A02), revocation, and the authority that signs. No rules."""
 
-import asyncio
 import uuid
-from collections.abc import Mapping
 from datetime import datetime
 from itertools import takewhile
 from typing import Annotated, Any, Final, cast
 
-import orjson
 from fastapi import APIRouter, Path, Query, Response
 
 from ocppcore.clock import Clock, to_rfc3339
@@ -17,6 +14,7 @@ from ocppcore.http.auth import Caller, check_reach, require
 from ocppcore.http.commands import CommandDesk
 from ocppcore.http.pages import Page, Wanted, wanted
 from ocppcore.http.problems import Problem, documented
+from ocppcore.http.progress import Progress, Row
 from ocppcore.http.requests import RESPONSES, Write, writing
 from ocppcore.store import Store, Value
 from ocppcore.topics import normalise
@@ -34,8 +32,6 @@ from services.auth.domain.authority import AUTHORITIES
 from services.auth.domain.certificate import CERTIFICATES, CHAINS
 from services.auth.domain.certificate_renewal import MOVING, RENEWALS
 
-POLL_FIRST_S: Final = 0.02
-POLL_MAX_S: Final = 0.5
 AUTHORITIES_MAX: Final = 1000
 REVOKED_PAGE: Final = 1000
 REVOKED_MAX: Final = 100_000
@@ -46,7 +42,6 @@ CRL_TYPE: Final = "application/pkix-crl"
 StationPath = Annotated[str, Path(alias="stationId", max_length=48)]
 Fingerprint = Annotated[str, Path(alias="fingerprint", pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the DER")]
 OperationPath = Annotated[str, Path(alias="operationId", max_length=36)]
-Row = Mapping[str, Value]
 
 
 def router(store: Store, desk: CommandDesk, local: LocalAuthority | None, clock: Clock) -> APIRouter:
@@ -108,6 +103,8 @@ def _inventory(made: APIRouter, store: Store) -> None:
 
 
 def _renewal(made: APIRouter, store: Store, desk: CommandDesk) -> None:
+    renewals = Progress(store, RENEWALS, MOVING)
+
     @made.post(
         "/stations/{stationId}/certificate:renew", summary="Renew a station's certificate (A02)",
         response_model=RenewalShown, responses=RESPONSES | documented(404, 409),
@@ -123,39 +120,20 @@ def _renewal(made: APIRouter, store: Store, desk: CommandDesk) -> None:
             evse_id=body.evseId,
             identity=found.id,
         )
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        operation, _ = await write.outcome(RenewCertificate.NAME, found.key, wanted_renewal, write.wait_s)
-        if operation is None:
-            return write.pending({})
-        if operation.status >= 400:
-            return write.answer(operation, "", {})
-        operation_id = str(orjson.loads(bytes(operation.body))["operationId"])
-        row = await moved(operation_id, max(0.0, write.wait_s - (loop.time() - began)))
-        assert row is not None, f"renewal {operation_id} has no row"
-        headers = {"Location": f"/auth/stations/{found.id}/certificate-renewals/{operation_id}"}
-        status = 202 if row["state"] in MOVING else 200
-        return Response(_renewal_shown(row).model_dump_json(), status, headers, "application/json")
+        return await renewals.asked(
+            write, RenewCertificate.NAME, found.key, wanted_renewal,
+            show=_renewal_shown, place=f"/auth/stations/{found.id}/certificate-renewals",
+        )  # fmt: skip
 
     @made.get(
         "/stations/{stationId}/certificate-renewals/{operationId}", summary="What became of a renewal",
         dependencies=[require("viewer")], responses=documented(401, 403, 404),
     )  # fmt: skip
     async def renewal(station: StationPath, operation_id: OperationPath) -> RenewalShown:
-        row = await moved(operation_id, 0)
+        row = await renewals.row(operation_id)
         if row is None or row["station"] != normalise(station):
             raise Problem(404, "No such renewal at this station.")
         return _renewal_shown(row)
-
-    async def moved(operation_id: str, wait_s: float) -> Row | None:
-        loop, pause = asyncio.get_running_loop(), POLL_FIRST_S
-        until = loop.time() + wait_s
-        while True:
-            rows = await store.select(RENEWALS, {"operation_id": operation_id}, limit=1)
-            if (rows and rows[0]["state"] not in MOVING) or loop.time() >= until:
-                return rows[0] if rows else None
-            await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
-            pause = min(pause * 2, POLL_MAX_S)
 
 
 def _authority(made: APIRouter, store: Store, local: LocalAuthority | None, clock: Clock) -> None:

@@ -7,6 +7,7 @@ from ocppcore.contracts import local_lists as contract
 from ocppcore.service import (
     ConnectionHandler,
     Effect,
+    EndedHandler,
     Event,
     Fold,
     Part,
@@ -54,6 +55,7 @@ def part(effects: Effects | None = None) -> Part:
                 lambda _, station: state.list_needs(station),
             ),
         ),
+        ended=(EndedHandler(syncing.REFERENCE, syncing.ended, lambda _, station: state.list_needs(station)),),
         timers=(
             TimerHandler(state.WAIT, syncing.passed, state.list_needs),
             TimerHandler(state.DUE, syncing.expire, syncing.expire_needs),

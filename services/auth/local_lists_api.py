@@ -1,12 +1,9 @@
 """HTTP API of Local Authorization Lists (D01, D02): rules, what each station has, and bringing it up to date."""
 
-import asyncio
 import uuid
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, cast
 
 import msgspec
-import orjson
 from fastapi import APIRouter, Path, Response
 
 from ocppcore.clock import to_rfc3339
@@ -15,6 +12,7 @@ from ocppcore.http.auth import Caller, require
 from ocppcore.http.commands import CommandDesk
 from ocppcore.http.pages import Page, Wanted, wanted
 from ocppcore.http.problems import Problem, documented
+from ocppcore.http.progress import Progress, Row
 from ocppcore.http.requests import RESPONSES, Write, writing
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.store import Among, StateKey, Store, Value
@@ -39,13 +37,9 @@ from services.auth.local_list_bodies import (
 )
 from services.auth.projections import TOKENS
 
-POLL_FIRST_S: Final = 0.02
-POLL_MAX_S: Final = 0.5
-
 RulePath = Annotated[RuleId, Path(alias="ruleId", description="Compared in any case")]
 StationPath = Annotated[str, Path(alias="stationId", max_length=48)]
 OperationPath = Annotated[str, Path(alias="operationId", max_length=36)]
-Row = Mapping[str, Value]
 
 
 def router(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms, drivers: Drivers) -> APIRouter:
@@ -128,6 +122,8 @@ def _rules(made: APIRouter, store: Store, pseudonyms: Pseudonyms, drivers: Drive
 
 
 def _lists(made: APIRouter, store: Store, desk: CommandDesk) -> None:
+    syncs = Progress(store, SYNCS, (OPEN,))
+
     @made.get("/station-local-lists", summary="Stations' local lists", responses=documented(401, 403, 422))
     async def lists(
         caller: Annotated[Caller, require("viewer", within=True)],
@@ -163,39 +159,20 @@ def _lists(made: APIRouter, store: Store, desk: CommandDesk) -> None:
         wanted_sync = SyncLocalList(
             operation_id=str(uuid.uuid4()), identity=found.id, wait_ms=body.effectWithin * 1000, full=body.full
         )
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        operation, _ = await write.outcome(SyncLocalList.NAME, found.key, wanted_sync, write.wait_s)
-        if operation is None:
-            return write.pending({})
-        if operation.status >= 400:
-            return write.answer(operation, "", {})
-        operation_id = str(orjson.loads(bytes(operation.body))["operationId"])
-        row = await moved(operation_id, max(0.0, write.wait_s - (loop.time() - began)))
-        assert row is not None, f"sync {operation_id} has no row"
-        headers = {"Location": f"/auth/stations/{found.id}/local-list-syncs/{operation_id}"}
-        status = 202 if row["state"] == OPEN else 200
-        return Response(_sync_shown(row).model_dump_json(), status, headers, "application/json")
+        return await syncs.asked(
+            write, SyncLocalList.NAME, found.key, wanted_sync,
+            show=_sync_shown, place=f"/auth/stations/{found.id}/local-list-syncs",
+        )  # fmt: skip
 
     @made.get(
         "/stations/{stationId}/local-list-syncs/{operationId}", summary="What became of it",
         dependencies=[require("viewer")], responses=documented(401, 403, 404),
     )  # fmt: skip
     async def one(station: StationPath, operation_id: OperationPath) -> SyncShown:
-        row = await moved(operation_id, 0)
+        row = await syncs.row(operation_id)
         if row is None or row["station"] != normalise(station):
             raise Problem(404, "No such operation at this station.")
         return _sync_shown(row)
-
-    async def moved(operation_id: str, wait_s: float) -> Row | None:
-        loop, pause = asyncio.get_running_loop(), POLL_FIRST_S
-        until = loop.time() + wait_s
-        while True:
-            rows = await store.select(SYNCS, {"operation_id": operation_id}, limit=1)
-            if (rows and rows[0]["state"] != OPEN) or loop.time() >= until:
-                return rows[0] if rows else None
-            await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
-            pause = min(pause * 2, POLL_MAX_S)
 
 
 def _list_shown(row: Row) -> ListShown:

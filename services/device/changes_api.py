@@ -1,12 +1,10 @@
 """HTTP API of what stations connect with: passwords and security profiles change as whole operations. No rules."""
 
-import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
-import orjson
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 
 from ocppcore.clock import to_rfc3339
@@ -15,8 +13,9 @@ from ocppcore.http.auth import Caller, require
 from ocppcore.http.commands import CommandDesk
 from ocppcore.http.pages import Page, Wanted, wanted
 from ocppcore.http.problems import FieldError, Problem, documented
+from ocppcore.http.progress import Progress, Row
 from ocppcore.http.requests import RESPONSES, Write, writing
-from ocppcore.store import Store, Value
+from ocppcore.store import Store
 from ocppcore.topics import normalise
 from services.device.bodies import StationId
 from services.device.changes_bodies import ChangeShown, RotateBody, UpgradeBody
@@ -27,19 +26,16 @@ from services.device.projections import STATIONS
 from services.device.settings import Settings
 
 TLS_PORT: Final = 9443
-POLL_FIRST_S: Final = 0.02
-POLL_MAX_S: Final = 0.5
-OPEN: Final = (*ROTATION_OPEN, *UPGRADE_OPEN)
 
 InForce = Callable[[float], Awaitable[bool]]
 """Waits, at most so many seconds, until what was decided is in force at the gateways; False: it is not yet."""
 Identity = Annotated[StationId, Path(alias="stationId", description="The station's identity, in any case")]
-Row = Mapping[str, Value]
 
 
 def router(store: Store, desk: CommandDesk, passwords: Passwords, settings: Settings, in_force: InForce) -> APIRouter:
     """The routes under `/device`."""
     made = APIRouter(tags=["credentials"])
+    changes = Progress(store, CHANGES, (*ROTATION_OPEN, *UPGRADE_OPEN))
 
     @made.post(
         "/stations/{stationId}/password:rotate", summary="Give a station another password",
@@ -112,7 +108,7 @@ def router(store: Store, desk: CommandDesk, passwords: Passwords, settings: Sett
         operation_id: Annotated[str, Path(alias="operationId", max_length=36)],
         caller: Annotated[Caller, require("viewer", within=True)],
     ) -> ChangeShown:
-        row = await moved(operation_id, 0)
+        row = await changes.row(operation_id)
         if row is None or not caller.reaches(str(row["station"])):
             raise Problem(404, "No such change of a password or profile.")
         return _shown(row)
@@ -123,29 +119,8 @@ def router(store: Store, desk: CommandDesk, passwords: Passwords, settings: Sett
         return int(cast(int, rows[0]["password_max"] or PASSWORD_CHARACTERS)) if rows else PASSWORD_CHARACTERS
 
     async def begin(write: Write, type_: str, key: str, body: msgspec.Struct) -> Response:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + write.wait_s
-        operation, _ = await write.outcome(type_, key, body, write.wait_s)
-        if operation is None:
-            return write.pending({})
-        if operation.status >= 400:
-            return write.answer(operation, "", {})
-        operation_id = str(orjson.loads(bytes(operation.body))["operationId"])
-        row = await moved(operation_id, max(0.0, until - loop.time()))
-        assert row is not None, f"operation {operation_id} has no row"
-        over = row["state"] not in OPEN and await in_force(max(0.0, until - loop.time())) is not False
-        headers = {"Location": f"/device/credential-changes/{operation_id}"}
-        return Response(_shown(row).model_dump_json(), 200 if over else 202, headers, "application/json")
-
-    async def moved(operation_id: str, wait_s: float) -> Row | None:
-        loop, pause = asyncio.get_running_loop(), POLL_FIRST_S
-        until = loop.time() + wait_s
-        while True:
-            rows = await store.select(CHANGES, {"operation_id": operation_id}, limit=1)
-            if (rows and rows[0]["state"] not in OPEN) or loop.time() >= until:
-                return rows[0] if rows else None
-            await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
-            pause = min(pause * 2, POLL_MAX_S)
+        place = "/device/credential-changes"
+        return await changes.asked(write, type_, key, body, show=_shown, place=place, in_force=in_force)
 
     return made
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 from cryptography import x509
 
+from ocppcore.bounded import TooLong, bounded
 from ocppcore.clock import Clock
 from ocppcore.settings import SettingsError
 from services.device.domain.firmware import SIGNATURE, Offer, examine, fits
@@ -39,10 +40,6 @@ class FirmwareRules:
 
 
 _Key = tuple[str, bytes, x509.Certificate]
-
-
-class TooLong(Exception):
-    """The file is longer than is fetched."""
 
 
 class FirmwareCheck:
@@ -99,17 +96,14 @@ class FirmwareCheck:
         return "" if good else f"{SIGNATURE}: not the signature of the file, by this certificate"
 
     async def _digest(self, url: str) -> bytes:
-        digest, length = hashlib.sha256(), 0
+        digest = hashlib.sha256()
         async with (
             httpx.AsyncClient(timeout=self._rules.fetch_s, follow_redirects=False, trust_env=False) as client,
             client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
         ):
             if response.status_code != httpx.codes.OK:
                 raise httpx.HTTPStatusError("not 200", request=response.request, response=response)
-            async for part in response.aiter_raw():
-                length += len(part)
-                if length > self._rules.bytes_max:
-                    raise TooLong
+            async for part in bounded(response.aiter_raw(), self._rules.bytes_max):
                 digest.update(part)
         return digest.digest()
 

@@ -5,17 +5,15 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ocppcore import results, standard, topics
-from ocppcore.commands import ENDED, Ended
 from ocppcore.contracts import device as contract
 from ocppcore.service import (
     ConnectionHandler,
-    Context,
     Drop,
     Effect,
+    EndedHandler,
     Event,
     Fold,
     Need,
-    Outcome,
     Part,
     Put,
     RefusalHandler,
@@ -38,16 +36,6 @@ def _station(id_: str) -> Sequence[Need]:
 
 def _of_event(event: Event) -> Sequence[Need]:
     return _station(event.subject())
-
-
-def _ended_needs(body: Ended, id_: str) -> Sequence[Need]:
-    return upgrade.ended_needs(body, id_) if body.reference.startswith(upgrade.REFERENCE) else _station(id_)
-
-
-def _ended(body: Ended, view: View, context: Context) -> Outcome:
-    """A command that one of our own operations asked for."""
-    handle = upgrade.ended if body.reference.startswith(upgrade.REFERENCE) else rotation.ended
-    return handle(body, view, context)
 
 
 def _forget(event: contract.StationRemoved, view: View) -> Iterable[Put | Drop]:
@@ -165,7 +153,10 @@ PARTS: Final = (
             RequestHandler(
                 contract.UpgradeProfile.NAME, contract.UpgradeProfile, upgrade.upgrade, upgrade.upgrade_needs
             ),
-            RequestHandler(ENDED, Ended, _ended, _ended_needs),
+        ),
+        ended=(
+            EndedHandler(rotation.REFERENCE, rotation.ended, lambda _, id_: _station(id_)),
+            EndedHandler(upgrade.REFERENCE, upgrade.ended, upgrade.ended_needs),
         ),
         timers=(
             TimerHandler(rotation.EVIDENCE, rotation.press, _station),

@@ -16,6 +16,7 @@ from typing import Final
 import httpx
 import structlog
 
+from ocppcore.bounded import TooLong, whole
 from ocppcore.clock import Clock
 from services.gateway.domain.certificates import ClientCertificate
 from services.gateway.domain.ocsp import Answer, BadAnswer, Question, judge
@@ -167,7 +168,7 @@ class Ocsp:
                 said = await fetch(question.url, question.request)
             now = self._clock()
             answer = judge(question, said, now)
-        except (OSError, httpx.HTTPError, httpx.InvalidURL, BadAnswer) as error:
+        except (OSError, httpx.HTTPError, httpx.InvalidURL, BadAnswer, TooLong) as error:
             self._counts["none"] += 1
             self._failed(question.url, error)
             now = self._clock()
@@ -197,14 +198,9 @@ class Ocsp:
 def _post(client: httpx.AsyncClient) -> Fetch:
     async def post(url: str, body: bytes) -> bytes:
         headers = {"Content-Type": "application/ocsp-request", "Accept": "application/ocsp-response"}
-        found = b""
         async with client.stream("POST", url, content=body, headers=headers) as response:
             if response.status_code != httpx.codes.OK:
                 raise BadAnswer(f"HTTP {response.status_code}")
-            async for part in response.aiter_raw():
-                found += part
-                if len(found) > ANSWER_BYTES_MAX:
-                    raise BadAnswer(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
-        return found
+            return await whole(response.aiter_raw(), ANSWER_BYTES_MAX)
 
     return post

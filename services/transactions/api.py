@@ -1,11 +1,8 @@
 """HTTP API of transactions: what stations reported is read here, remote starts and stops are asked for. No rules."""
 
-import asyncio
 import secrets
 import uuid
-from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
 from itertools import chain, islice
 from typing import Annotated, Any, Final, Literal, cast
 
@@ -22,12 +19,14 @@ from ocppcore.http.auth import Caller, require
 from ocppcore.http.commands import CommandDesk
 from ocppcore.http.pages import Page, Wanted, wanted
 from ocppcore.http.problems import FieldError, Problem, documented
+from ocppcore.http.progress import Progress, Row
 from ocppcore.http.requests import RESPONSES, Write, writing
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.store import StateKey, Store, Value
 from ocppcore.topics import normalise
 from services.transactions import charge_details_api
 from services.transactions.bodies import (
+    ChargeLineShown,
     CostShown,
     IdTokenBody,
     RemoteShown,
@@ -45,13 +44,10 @@ NUMBERS_SHOWN_MAX: Final = 10_000
 NUMBERS_LISTED_MAX: Final = 100
 """Of each transaction in a list: a page of 500 stays small whatever stations number."""
 REMOTE_START_ID_MAX: Final = 2**31 - 1
-POLL_FIRST_S: Final = 0.02
-POLL_MAX_S: Final = 0.5
 WAITING: Final = ("asked", "accepted")
 
 StationPath = Annotated[str, Path(alias="stationId", max_length=48)]
 TransactionPath = Annotated[str, Path(alias="transactionId", max_length=36)]
-Row = Mapping[str, Value]
 
 
 def router(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms, issue: Issue | None = None) -> APIRouter:
@@ -127,21 +123,22 @@ async def _trace(store: Store, station: str, transaction_id: str) -> CostShown |
     agreement = msgspec.json.decode(found[agreed], type=Agreement)
     transaction = msgspec.json.decode(found[held], type=Transaction)
     bill = bill_of(transaction, agreement.tariffs, agreement.zone)
-    return None if bill is None else CostShown.model_validate(_written(bill))
+    return None if bill is None else _cost_shown(bill)
 
 
-def _written(bill: Bill) -> Any:
-    """As JSON has it: amounts are text without an exponent."""
-    return _text(bill) | {"lines": [_text(line) for line in bill.lines], "limit": bill.limit or None}
-
-
-def _text(shown: msgspec.Struct) -> dict[str, Any]:
-    found = {field.encode_name: getattr(shown, field.name) for field in msgspec.structs.fields(shown)}
-    return {name: format(value, "f") if isinstance(value, Decimal) else value for name, value in found.items()}
+def _cost_shown(bill: Bill) -> CostShown:
+    return CostShown(
+        currency=bill.currency,
+        exclVat=format(bill.excl_vat, "f"),
+        inclVat=format(bill.incl_vat, "f"),
+        limit=bill.limit or None,
+        lines=list(map(ChargeLineShown.of, bill.lines)),
+    )
 
 
 def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms, issue: Issue | None) -> APIRouter:
     made = APIRouter(tags=["remote control"])
+    remotes = Progress(store, REMOTE, WAITING)
 
     @made.post(
         "/stations/{stationId}/remote-start", summary="Start a transaction from here", response_model=RemoteShown,
@@ -211,7 +208,7 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms, issue: Issu
         operation_id: Annotated[str, Path(alias="operationId", max_length=36)],
         caller: Annotated[Caller, require("viewer", within=True)],
     ) -> RemoteShown:
-        row = await moved(operation_id, 0)
+        row = await remotes.row(operation_id)
         if row is None or not caller.reaches(str(row["station"])):
             raise Problem(404, "No such remote start or stop.")
         return _remote_shown(row)
@@ -228,29 +225,7 @@ def _remote(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms, issue: Issu
         return IdTokenBody(idToken=await issue(station, named, write.caller.id), type=CENTRAL)
 
     async def asked(write: Write, type_: str, key: str, body: msgspec.Struct) -> Response:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        operation, _ = await write.outcome(type_, key, body, write.wait_s)
-        if operation is None:
-            return write.pending({})
-        if operation.status >= 400:
-            return write.answer(operation, "", {})
-        operation_id = str(orjson.loads(bytes(operation.body))["operationId"])
-        row = await moved(operation_id, max(0.0, write.wait_s - (loop.time() - began)))
-        assert row is not None, f"remote operation {operation_id} has no row"
-        status = 202 if row["state"] in WAITING else 200
-        headers = {"Location": f"/transactions/remote/{operation_id}"}
-        return Response(_remote_shown(row).model_dump_json(), status, headers, "application/json")
-
-    async def moved(operation_id: str, wait_s: float) -> Row | None:
-        loop, pause = asyncio.get_running_loop(), POLL_FIRST_S
-        until = loop.time() + wait_s
-        while True:
-            rows = await store.select(REMOTE, {"operation_id": operation_id}, limit=1)
-            if (rows and rows[0]["state"] not in WAITING) or loop.time() >= until:
-                return rows[0] if rows else None
-            await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
-            pause = min(pause * 2, POLL_MAX_S)
+        return await remotes.asked(write, type_, key, body, show=_remote_shown, place="/transactions/remote")
 
     return made
 

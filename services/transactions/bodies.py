@@ -1,9 +1,10 @@
 """What the API of transactions takes and shows."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ocppcore.contracts.charge_details import ChargeLine
 from ocppcore.contracts.inquiries import Grade
 
 IdTokenType = Literal["Central", "eMAID", "ISO14443", "ISO15693", "KeyCode", "Local", "MacAddress", "NoAuthorization"]
@@ -61,7 +62,7 @@ class RemoteShown(BaseModel):
     changedAt: str
 
 
-class CostLine(BaseModel):
+class ChargeLineShown(BaseModel):
     """What one price component brought. `tariff`: `version/id`, `element`: its place in that tariff.
 
     `volume` as measured, `billed` after the step, in `unit` (kWh, s, "" for FLAT). `price` per kWh, hour or
@@ -76,10 +77,26 @@ class CostLine(BaseModel):
     billed: str
     unit: str
     price: str
-    vat: str | None = None
+    vat: str | None
     stepSize: int
     exclVat: str
     inclVat: str
+
+    @classmethod
+    def of(cls, line: ChargeLine) -> Self:
+        return cls(
+            tariff=line.tariff,
+            element=line.element,
+            dimension=line.dimension,
+            volume=format(line.volume, "f"),
+            billed=format(line.billed, "f"),
+            unit=line.unit,
+            price=format(line.price, "f"),
+            vat=None if line.vat is None else format(line.vat, "f"),
+            stepSize=line.step_size,
+            exclVat=format(line.excl_vat, "f"),
+            inclVat=format(line.incl_vat, "f"),
+        )
 
 
 class CostShown(BaseModel):
@@ -92,7 +109,7 @@ class CostShown(BaseModel):
     exclVat: str
     inclVat: str
     limit: str | None = None
-    lines: list[CostLine] | None = None
+    lines: list[ChargeLineShown] | None = None
 
 
 class TransactionShown(BaseModel):

@@ -21,7 +21,7 @@ from ocppcore.store import Among, Store, Value
 from ocppcore.tariff import Tariff
 from ocppcore.topics import normalise
 from services.transactions import export, receipt
-from services.transactions.bodies import IdTokenType
+from services.transactions.bodies import ChargeLineShown, IdTokenType
 from services.transactions.charge_details_bodies import ByTariffBody, ChargeDetailShown, ReRateBody, ReRated
 from services.transactions.domain import rerating
 from services.transactions.domain.charge_detail import CHARGE_DETAILS
@@ -297,22 +297,7 @@ SHOWN: Final[Mapping[str, Callable[[ChargeDetail], object]]] = {
     "exclVat": lambda one: format(one.excl_vat, "f"),
     "inclVat": lambda one: format(one.incl_vat, "f"),
     "limit": lambda one: one.limit or None,
-    "lines": lambda one: [
-        {
-            "tariff": line.tariff,
-            "element": line.element,
-            "dimension": line.dimension,
-            "volume": format(line.volume, "f"),
-            "billed": format(line.billed, "f"),
-            "unit": line.unit,
-            "price": format(line.price, "f"),
-            "vat": None if line.vat is None else format(line.vat, "f"),
-            "stepSize": line.step_size,
-            "exclVat": format(line.excl_vat, "f"),
-            "inclVat": format(line.incl_vat, "f"),
-        }
-        for line in one.lines
-    ],
+    "lines": lambda one: list(map(ChargeLineShown.of, one.lines)),
 }
 
 

@@ -5,26 +5,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ocppcore.contracts.inquiries import Grade
+from services.transactions.bodies import ChargeLineShown
 from services.transactions.tariff_bodies import TariffBody
-
-
-class ChargeLineShown(BaseModel):
-    """What one price component brought: `volume` as measured, `billed` after the step, in `unit`.
-
-    `tariff`: `version/id`; `element`: its place in that tariff. Amounts are shown finer than the currency has them.
-    """
-
-    tariff: str
-    element: int
-    dimension: Literal["ENERGY", "FLAT", "PARKING_TIME", "TIME"]
-    volume: str
-    billed: str
-    unit: str
-    price: str
-    vat: str | None
-    stepSize: int
-    exclVat: str
-    inclVat: str
 
 
 class ChargeDetailShown(BaseModel):

@@ -10,7 +10,17 @@ from ocppcore.contracts.reservations import (
     ReservationRepeatDue,
     Reserve,
 )
-from ocppcore.service import ConnectionHandler, Context, Fold, Outcome, Part, RequestHandler, TimerHandler, View
+from ocppcore.service import (
+    ConnectionHandler,
+    Context,
+    EndedHandler,
+    Fold,
+    Outcome,
+    Part,
+    RequestHandler,
+    TimerHandler,
+    View,
+)
 from services.transactions.domain import reservation, reservation_conflicts
 
 
@@ -27,6 +37,7 @@ def part(rules: Rules) -> Part:
             RequestHandler(CancelReservation.NAME, CancelReservation, reservation.cancel, reservation.cancel_needs),
             RequestHandler(RepeatReservation.NAME, RepeatReservation, reservation.repeat, reservation.repeat_needs),
         ),
+        ended=(EndedHandler(reservation.REFERENCE, reservation.command_ended, reservation.ended_needs),),
         timers=(TimerHandler(reservation.EXPIRY, reservation.expire, reservation.expire_needs),),
         connections=(ConnectionHandler(reservation.connected, reservation.connected_needs),),
         folds=(

@@ -1,6 +1,5 @@
 """HTTP API of reservations (block H): asked for, given up, listed. No rules."""
 
-import asyncio
 import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, cast
@@ -18,6 +17,7 @@ from ocppcore.http.auth import Caller, require
 from ocppcore.http.commands import CommandDesk, Registered
 from ocppcore.http.pages import Page, Wanted, wanted
 from ocppcore.http.problems import Problem, documented
+from ocppcore.http.progress import Begun, Row, begin, look
 from ocppcore.http.requests import RESPONSES, Write, writing
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.store import Store, Value
@@ -28,15 +28,12 @@ from services.transactions.reservation_bodies import ID_MAX, ReservationShown, R
 REPEATS: Final = 3
 """How often a station that comes back may be told again."""
 CONNECTORS_SHOWN: Final = 8
-POLL_FIRST_S: Final = 0.02
-POLL_MAX_S: Final = 0.5
 EFFECT_S: Final = 5.0
 """An answer waits so long for the EVSE to be shown as Reserved, or no longer."""
 WAITING: Final = ("asked", "cancelling")
 
 StationPath = Annotated[str, Path(alias="stationId", max_length=48)]
 IdPath = Annotated[int, Path(alias="reservationId", ge=1, le=ID_MAX)]
-Row = Mapping[str, Value]
 
 
 def router(store: Store, desk: CommandDesk, pseudonyms: Pseudonyms) -> APIRouter:
@@ -178,34 +175,30 @@ class _Asking:
     async def _asked(
         self, write: Write, type_: str, station: Registered, reservation_id: int, body: msgspec.Struct
     ) -> Response:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + write.wait_s
-        operation, _ = await write.outcome(type_, station.key, body, write.wait_s)
-        if operation is None:
-            return write.pending({})
-        if operation.status >= 400:
-            return write.answer(operation, "", {})
-        reservation_id = orjson.loads(bytes(operation.body))["reservationId"]
-        shown = await self._settled(station.key, reservation_id, until)
+        begun = await begin(write, type_, station.key, body)
+        if isinstance(begun, Response):
+            return begun
+        reservation_id = begun.body["reservationId"]
+        shown = await self._settled(station.key, reservation_id, begun)
         status = 202 if shown.state in WAITING else 200
         location = f"/transactions/stations/{shown.stationId}/reservations/{reservation_id}"
         return Response(shown.model_dump_json(), status, {"Location": location}, "application/json")
 
-    async def _settled(self, station: str, reservation_id: int, until: float) -> ReservationShown:
-        """Once the station has answered, and shows it on the EVSE; or as it is at `until`."""
-        loop, pause, effect_until = asyncio.get_running_loop(), POLL_FIRST_S, None
-        while True:
+    async def _settled(self, station: str, reservation_id: int, begun: Begun) -> ReservationShown:
+        """Once the station has answered, and shows it on the EVSE; or as it is when the caller waits no longer."""
+
+        async def at() -> Row:
             row = await _row(self._store, station, reservation_id)
             assert row is not None, f"reservation {reservation_id} of {station} has no row"
-            if row["state"] not in WAITING:
-                effect_until = effect_until or min(until, loop.time() + EFFECT_S)
-                shown = await show(self._store, row)
-                if shown.shown is not False or loop.time() >= effect_until:
-                    return shown
-            elif loop.time() >= until:
-                return await show(self._store, row)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, POLL_MAX_S)
+            return row
+
+        async def effect() -> ReservationShown:
+            return await show(self._store, await at())
+
+        row = await look(at, lambda row: row["state"] not in WAITING, begun.left_s())
+        if row["state"] in WAITING:
+            return await show(self._store, row)
+        return await look(effect, lambda found: found.shown is not False, min(begun.left_s(), EFFECT_S))
 
 
 async def _row(store: Store, station: str, reservation_id: int) -> Row | None:

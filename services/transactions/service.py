@@ -5,7 +5,7 @@ from typing import Final
 
 from ocppcore import standard, topics
 from ocppcore.authorization import NO_RULES, Rules
-from ocppcore.commands import ENDED, Ended, ask_needs
+from ocppcore.commands import ask_needs
 from ocppcore.contracts import tariffs as contract
 from ocppcore.contracts.charge_details import ChargeDetailDue, ChargeDetailMade, MakeChargeDetail, ReRate
 from ocppcore.contracts.inquiries import (
@@ -36,10 +36,9 @@ from ocppcore.contracts.transactions import (
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import (
     ConnectionHandler,
-    Context,
+    EndedHandler,
     Fold,
     Need,
-    Outcome,
     Part,
     Put,
     RequestHandler,
@@ -60,7 +59,6 @@ from services.transactions.domain import (
     inquiry,
     open_transactions,
     remote,
-    reservation,
     tariff,
     transaction,
 )
@@ -91,24 +89,9 @@ def _evolve_reconciled(event: TransactionReconciled, view: View) -> Iterable[Put
     yield from book.evolve_reconciled(event, view)
 
 
-def _ended_needs(body: Ended, station: str) -> tuple[Need, ...]:
-    for asker in (inquiry, reservation):
-        if body.reference.startswith(asker.REFERENCE):
-            return tuple(asker.ended_needs(body, station))
-    return remote.ended_needs(body, station)
-
-
-def _ended(body: Ended, view: View, context: Context) -> Outcome:
-    """A command that one of our own operations asked for."""
-    if body.reference.startswith(inquiry.REFERENCE):
-        return inquiry.answered(body, view, context)
-    if body.reference.startswith(reservation.REFERENCE):
-        return reservation.command_ended(body, view, context)
-    return remote.command_ended(body, view, context)
-
-
 INQUIRIES: Final = Part(
     requests=(RequestHandler(StationEvidence.NAME, StationEvidence, inquiry.evidence, needs=inquiry.evidence_needs),),
+    ended=(EndedHandler(inquiry.REFERENCE, inquiry.answered, inquiry.ended_needs),),
     timers=(TimerHandler(book.INQUIRE, inquiry.due, needs=inquiry.due_needs),),
     connections=(ConnectionHandler(inquiry.connected, inquiry.connection_needs),),
     folds=(
@@ -190,8 +173,9 @@ def parts(
                 remote.stop,
                 needs=lambda body, station: (*remote.stop_needs(body, station), *ask_needs(body.ask, station)),
             ),
-            RequestHandler(ENDED, Ended, _ended, needs=_ended_needs),
         ),
+        # What a start or a stop waits under begins with its station: no prefix of its own.
+        ended=(EndedHandler("", remote.command_ended, remote.ended_needs),),
         timers=(TimerHandler(remote.WAIT, remote.expire, needs=lambda subject: ((remote.Remote, subject),)),),
         folds=(
             Fold(RemoteAsked, remote.asked_needs, remote.evolve_asked, remote.project_asked),

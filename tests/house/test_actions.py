@@ -20,7 +20,7 @@ def snake_case(action: str) -> str:
 
 
 def expected(service: str) -> set[str]:
-    return {action.name for action in owned_by(service) if action.name in FROM_STATION}  # type: ignore[arg-type]
+    return {action.name for action in owned_by(service) if action.name in FROM_STATION}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from ocppcore.contracts.charge_details import ChargeDetail, ChargePeriod
+from ocppcore.contracts.charge_details import ChargeDetail
 from ocppcore.tariff import Tariff
 from services.transactions.domain.charge_detail import priced
 from services.transactions.domain.course import Course
@@ -35,7 +35,7 @@ def detail(course: Course, tariff: Tariff | None = None, **more: Any) -> ChargeD
         meter_start_wh="0",
         meter_stop_wh=format(course.energy_wh, "f"),
         zone="Europe/Amsterdam",
-        periods=tuple(ChargePeriod(*one) for one in course.periods),
+        periods=course.periods,
     )
     if tariff is not None:
         made = priced(made, rate(tariff, course, made.zone))

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from ocppcore.contracts.charge_details import ChargePeriod
 from ocppcore.tariff import Tariff
-from services.transactions.domain.course import Course, Period
+from services.transactions.domain.course import Course
 
 
 def tariff(*elements: Mapping[str, Any], **more: Any) -> Tariff:
@@ -39,6 +40,6 @@ def course(begin: str, *parts: Sequence[Any]) -> Course:
     for minutes, kwh, *more in parts:
         end = now + round(float(minutes) * 60_000)
         current = Decimal(str(more[0])) if more else None
-        periods.append(Period(now, end, kwh is not None, Decimal(str(kwh or 0)) * 1000, "", current))
+        periods.append(ChargePeriod(now, end, kwh is not None, Decimal(str(kwh or 0)) * 1000, "", current))
         now = end
     return Course(start, tuple(periods))

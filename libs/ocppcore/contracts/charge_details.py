@@ -18,7 +18,11 @@ Why = Literal["made", "late", "rerated"]
 
 
 class ChargePeriod(msgspec.Struct, frozen=True, array_like=True):
-    """A part of the transaction. `tariff`: `version/id`, "" for none named; `current` in A, None: unknown."""
+    """A part of the transaction, from one moment to the next (ms): `wh` flowed evenly.
+
+    `tariff`: `version/id` (`0/`: none applied), "" before the first event that names one. `current`: in A over all
+    phases, None: unknown.
+    """
 
     start: int
     end: int
@@ -31,8 +35,8 @@ class ChargePeriod(msgspec.Struct, frozen=True, array_like=True):
 class ChargeLine(msgspec.Struct, frozen=True, kw_only=True):
     """What one price component brought. `tariff`: `version/id`; `element`: its place in that tariff.
 
-    `volume` as measured and `billed` after the step, in `unit`; `price` per kWh, hour or transaction without VAT,
-    `vat` in percent. The amounts are shown rounded to four places more than the currency has.
+    `volume` as measured and `billed` after the step, in `unit` (kWh, s, "" for FLAT); `price` per kWh, hour or
+    transaction without VAT, `vat` in percent. The amounts are shown rounded to four places more than the currency has.
     """
 
     tariff: str

@@ -4,14 +4,12 @@ Only the schema is checked; nothing is added, renumbered, split or refused for a
 whatever the station said; 202 before, with the command's own Location.
 """
 
-import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 import msgspec
-import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,6 +22,7 @@ from ocppcore.contracts.device import EvseSpec, Limit
 from ocppcore.http import problems
 from ocppcore.http.auth import Caller, require
 from ocppcore.http.problems import FieldError, Problem
+from ocppcore.http.progress import Progress, begin
 from ocppcore.http.requests import RESPONSES, Write, writing
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.seal import Seal
@@ -33,8 +32,8 @@ from ocppcore.wire import decode
 
 QUEUE_S_MAX: Final = 7 * 24 * 3600
 TIMEOUT_S_MAX: Final = 300
-POLL_FIRST_S: Final = 0.01
-POLL_MAX_S: Final = 0.25
+LOOK_FIRST_S: Final = 0.01
+LOOK_MAX_S: Final = 0.25
 OPEN: Final = ("waiting", "queued", "sending")
 
 
@@ -111,14 +110,9 @@ class CommandDesk:
 
     async def ended(self, command_id: str, wait_s: float) -> Mapping[str, Value] | None:
         """The command's row once it has ended, or as it is after `wait_s`; None if there is no such command."""
-        loop, pause = asyncio.get_running_loop(), POLL_FIRST_S
-        until = loop.time() + wait_s
-        while True:
-            rows = await self.store.select(TABLE, {"command_id": command_id}, limit=1)
-            if (rows and rows[0]["status"] not in OPEN) or loop.time() >= until:
-                return rows[0] if rows else None
-            await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
-            pause = min(pause * 2, POLL_MAX_S)
+        return await Progress(
+            self.store, TABLE, OPEN, id="command_id", state="status", first_s=LOOK_FIRST_S, most_s=LOOK_MAX_S
+        ).row(command_id, wait_s)
 
 
 def check(action: str, payload: bytes) -> None:
@@ -168,9 +162,9 @@ def _time(ms: Value) -> str | None:
 def router(desk: CommandDesk) -> APIRouter:
     """One typed route per action that the service sends, and the commands themselves."""
     made = APIRouter(tags=["commands"])
-    for name, action in actions.ACTIONS.items():
-        if action.owner == desk.service and name in actions.TO_STATION:
-            _add(made, desk, name)
+    for action in actions.owned_by(desk.service):
+        if action.name in actions.TO_STATION:
+            _add(made, desk, action.name)
     _add_reading(made, desk)
     return made
 
@@ -194,15 +188,11 @@ def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
             station, action, body or b"{}", queue_for_ms=queueFor * 1000, timeout_ms=answerWithin * 1000, repeat=repeat
         )
         ask = await desk.examined(ask, body or b"{}")
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        operation, _ = await write.outcome(ASK, station.key, ask, write.wait_s)
-        if operation is None:
-            return write.pending({})
-        if operation.status >= 400:
-            return write.answer(operation, "", {})
-        command_id = orjson.loads(bytes(operation.body))["commandId"]
-        row = await desk.ended(command_id, max(0.0, write.wait_s - (loop.time() - began)))
+        begun = await begin(write, ASK, station.key, ask)
+        if isinstance(begun, Response):
+            return begun
+        command_id = begun.body["commandId"]
+        row = await desk.ended(command_id, begun.left_s())
         location = f"/{desk.service}/commands/{command_id}"
         if row is None or row["status"] in OPEN:
             queued = {"commandId": command_id, "status": "queued", "warnings": ask.warnings}

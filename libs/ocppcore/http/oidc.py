@@ -17,6 +17,7 @@ import jwt
 import orjson
 import structlog
 
+from ocppcore.bounded import TooLong, whole
 from ocppcore.contracts.auth import Scope
 from ocppcore.http.problems import Problem
 from ocppcore.http.reach import SCOPES, Caller, InvalidPattern, read_patterns
@@ -253,12 +254,9 @@ class Tokens:
             async with asyncio.timeout(FETCH_WITHIN_S), client.stream("GET", url) as answer:
                 if answer.status_code != 200:
                     raise IssuerUnreachable(f"{url} answers {answer.status_code}")
-                body = b""
-                async for chunk in answer.aiter_bytes():
-                    body += chunk
-                    if len(body) > ANSWER_BYTES_MAX:
-                        raise IssuerUnreachable(f"{url} answers with more than {ANSWER_BYTES_MAX} bytes")
-                return body
+                return await whole(answer.aiter_bytes(), ANSWER_BYTES_MAX)
+        except TooLong as error:
+            raise IssuerUnreachable(f"{url} answers with {error}") from None
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise IssuerUnreachable(f"{url}: {type(error).__name__}") from error
 

@@ -14,6 +14,8 @@ import httpx
 import requests
 from requests.adapters import BaseAdapter
 
+from ocppcore.bounded import TooLong, whole
+
 ANSWER_BYTES_MAX: Final = 262_144
 REQUESTS_MAX: Final = 500
 """For one certificate; a client that polls once a second for five minutes stays below."""
@@ -49,6 +51,8 @@ class Bridge(BaseAdapter):
         asked = asyncio.run_coroutine_threadsafe(self._ask(request), self._loop)
         try:
             return asked.result(left_s + GRACE_S)
+        except TooLong as error:
+            raise requests.ConnectionError(f"the server answered {error}") from None
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, *_ENDED) as error:
             asked.cancel()
             raise requests.ConnectionError(f"{type(error).__name__} {error}".strip()) from None
@@ -57,7 +61,6 @@ class Bridge(BaseAdapter):
         url = str(request.url)
         if not url.startswith("https://"):
             raise requests.ConnectionError("the server names an address without https")
-        found = bytearray()
         if request.body is not None and not isinstance(request.body, str | bytes):
             raise requests.ConnectionError("the client sends a stream, which ACME has none of")
         headers = {name: str(value) for name, value in request.headers.items()} | {"Accept-Encoding": "identity"}
@@ -65,16 +68,13 @@ class Bridge(BaseAdapter):
             asyncio.timeout_at(self._deadline),
             self._client.stream(str(request.method), url, headers=headers, content=request.body or b"") as answer,
         ):
-            async for part in answer.aiter_raw():
-                found += part
-                if len(found) > ANSWER_BYTES_MAX:
-                    raise requests.ConnectionError(f"the server answered more than {ANSWER_BYTES_MAX} bytes")
+            found = await whole(answer.aiter_raw(), ANSWER_BYTES_MAX)
         if answer.has_redirect_location:
             raise requests.ConnectionError(f"the server answered {answer.status_code}, elsewhere")
         made = requests.Response()
         made.status_code = answer.status_code
         made.headers.update(answer.headers)
-        made.raw = BytesIO(bytes(found))
+        made.raw = BytesIO(found)
         made.url, made.request, made.reason = url, request, answer.reason_phrase
         return made
 

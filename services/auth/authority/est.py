@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
+from ocppcore.bounded import TooLong, whole
 from ocppcore.contracts.auth import CertificateUse
 from ocppcore.errors import OperatorError
 from services.auth.authority.names import check_names
@@ -77,19 +78,17 @@ class EstAuthority:
 async def _ask(
     client: httpx.AsyncClient, method: str, url: str, headers: Mapping[str, str], body: bytes
 ) -> Sequence[x509.Certificate]:
-    found = bytearray()
     try:
         async with client.stream(method, url, headers=dict(headers), content=body) as answer:
             if answer.status_code != 200:
                 # 202 is "not yet" (RFC 7030, 4.2.3): a person may have to confirm it; the next attempt asks again.
                 raise AuthorityFailed(f"{url} answered {answer.status_code}", again=answer.status_code not in REFUSED)
-            async for part in answer.aiter_bytes():
-                found += part
-                if len(found) > ANSWER_BYTES_MAX:
-                    raise AuthorityFailed(f"{url} answered more than {ANSWER_BYTES_MAX} bytes", again=True)
+            found = await whole(answer.aiter_bytes(), ANSWER_BYTES_MAX)
+    except TooLong as error:
+        raise AuthorityFailed(f"{url} answered {error}", again=True) from None
     except httpx.HTTPError as error:
         raise AuthorityFailed(f"{url} cannot be asked: {type(error).__name__} {error}", again=True) from None
     try:
-        return pkcs7.load_der_pkcs7_certificates(base64.b64decode(bytes(found)))
+        return pkcs7.load_der_pkcs7_certificates(base64.b64decode(found))
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, binascii.Error):
         raise AuthorityFailed(f"{url} answered no certificates", again=True) from None

@@ -11,7 +11,8 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from ocppcore.commands import ASK, Ask, Ended
+from ocppcore.command_end import Ended
+from ocppcore.commands import ASK, Ask
 from ocppcore.contracts.auth import CertificateUse
 from ocppcore.contracts.certificates import (
     CertificateRenewalAsked,

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Final, Literal
 import msgspec
 
 from ocppcore import topics
-from ocppcore.commands import Ask, Ended, commands
+from ocppcore.command_end import Ended
+from ocppcore.commands import Ask, commands
 from ocppcore.commands import ask_needs as command_needs
 from ocppcore.contracts.auth import CertificateSigningRefused, CertificateUse
 from ocppcore.contracts.certificates import (

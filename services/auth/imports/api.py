@@ -6,7 +6,7 @@ are decided and counted. Memory: one part for each client that sends one.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, cast
 
@@ -22,6 +22,7 @@ from ocppcore.contracts.imports import CountImportPart, FinishImport, Refusal, S
 from ocppcore.http.auth import require
 from ocppcore.http.pages import Page, Wanted, wanted
 from ocppcore.http.problems import FieldError, Problem, documented
+from ocppcore.http.progress import Row, begin, look
 from ocppcore.http.requests import RESPONSES, Write, writing
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Operation
@@ -48,15 +49,13 @@ RAW_PATHS: Final = r"/token-imports/[^/]+/parts/[^/]+"
 """Of requests whose body is no JSON."""
 APPEND: Final = 500
 DECIDED_WITHIN_S: Final = 60.0
-POLL_FIRST_S: Final = 0.02
-POLL_MAX_S: Final = 0.25
+LOOK_MAX_S: Final = 0.25
 EXPORT_PAGE: Final = 500
 REFUSALS_SHOWN: Final = 20
 LINE_MAX: Final = 2**53
 
 ImportPath = Annotated[str, Path(alias="importId", pattern=r"^[0-9a-f]{24}$")]
 PartPath = Annotated[int, Path(alias="part", ge=0, lt=PARTS_MAX, description="From 0")]
-Row = Mapping[str, Value]
 
 
 @dataclass(frozen=True)
@@ -99,11 +98,11 @@ def _jobs(made: APIRouter, with_: Importing) -> None:
     )  # fmt: skip
     async def finish(id_: ImportPath, body: FinishBody, write: Annotated[Write, writing("operator")]) -> Response:
         """200 once the tokens are in force everywhere, else 202."""
-        operation, _ = await write.outcome(FinishImport.NAME, id_, FinishImport(parts=body.parts), write.wait_s)
-        if operation is None or (operation.status < 400 and not await with_.in_force(write.wait_s)):
+        begun = await begin(write, FinishImport.NAME, id_, FinishImport(parts=body.parts))
+        if isinstance(begun, Response):
+            return begun
+        if not await with_.in_force(begun.left_s()):
             return write.pending({})
-        if operation.status >= 400:
-            return write.answer(operation, "", {})
         row = (await store.select(IMPORTS, {"import_id": id_}, limit=1))[0]
         return Response(_shown(row).model_dump_json(), media_type="application/json")
 
@@ -180,11 +179,9 @@ def _parts(made: APIRouter, with_: Importing) -> None:
             counted = await decided(id_, part, digest, raw, "csv" if kind == CSV else "jsonl", line, write)
         else:
             counted = CountImportPart(part=part, digest=digest, lines=0, created=0, replaced=0)
-        operation, _ = await write.outcome(CountImportPart.NAME, id_, counted, write.wait_s)
-        if operation is None:
-            return write.pending({})
-        if operation.status >= 400:
-            return write.answer(operation, "", {})
+        begun = await begin(write, CountImportPart.NAME, id_, counted)
+        if isinstance(begun, Response):
+            return begun
         row = (await store.select(PARTS, {"import_id": id_, "part": part}, limit=1))[0]
         first = [RefusalShown(line=one.line, field=one.field, reason=one.reason) for one in counted.refusals]
         shown = PartCounted(**_part(row).model_dump(), refusals=first[:REFUSALS_SHOWN])
@@ -227,15 +224,14 @@ def _parts(made: APIRouter, with_: Importing) -> None:
         )  # fmt: skip
 
     async def all_outcomes(ids: set[str]) -> dict[str, Operation]:
-        loop, pause = asyncio.get_running_loop(), POLL_FIRST_S
-        until = loop.time() + DECIDED_WITHIN_S
         found: dict[str, Operation] = {}
-        while len(found) < len(ids):
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, POLL_MAX_S)
-            found |= await outcomes(ids - found.keys())
-            if len(found) < len(ids) and loop.time() >= until:
-                raise Problem(503, "Not all lines are decided yet: send this part again.", headers={"Retry-After": "5"})
+
+        async def count() -> int:
+            found.update(await outcomes(ids - found.keys()))
+            return len(found)
+
+        if await look(count, lambda seen: seen == len(ids), DECIDED_WITHIN_S, most_s=LOOK_MAX_S) < len(ids):
+            raise Problem(503, "Not all lines are decided yet: send this part again.", headers={"Retry-After": "5"})
         return found
 
     async def outcomes(ids: set[str]) -> dict[str, Operation]:

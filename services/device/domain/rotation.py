@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from ocppcore.commands import ASK, Ask, Ended, ask_needs, commands
+from ocppcore.command_end import Ended
+from ocppcore.commands import ASK, Ask, ask_needs, commands
 from ocppcore.contracts.device import (
     FactoryPasswordDue,
     PasswordRotationMoved,

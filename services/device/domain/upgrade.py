@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ocppcore.commands import ASK, Ask, Ended, ask_needs, commands
+from ocppcore.command_end import Ended
+from ocppcore.commands import ASK, Ask, ask_needs, commands
 from ocppcore.contracts.device import (
     ProfileUpgradeMoved,
     ProfileUpgradeStarted,

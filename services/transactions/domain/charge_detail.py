@@ -16,8 +16,6 @@ from ocppcore.contracts.charge_details import (
     ChargeDetail,
     ChargeDetailDue,
     ChargeDetailMade,
-    ChargeLine,
-    ChargePeriod,
     MakeChargeDetail,
     ReRate,
     Why,
@@ -178,7 +176,9 @@ def course_of(held: Transaction) -> Course | None:
     found, offset = course(held.course, held.energy_wh), held.clock_offset_ms
     if found is None or not offset:
         return found
-    shifted = tuple(one._replace(start=one.start + offset, end=one.end + offset) for one in found.periods)
+    shifted = tuple(
+        msgspec.structs.replace(one, start=one.start + offset, end=one.end + offset) for one in found.periods
+    )
     return Course(found.start + offset, shifted)
 
 
@@ -225,7 +225,7 @@ def detail(
         missing=held.missing,
         conflicts=held.conflicts,
         zone=zone,
-        periods=tuple(ChargePeriod(*one) for one in periods),
+        periods=periods,
     )
     return priced(made, bill) if bill else made
 
@@ -239,7 +239,7 @@ def priced(made: ChargeDetail, bill: Bill) -> ChargeDetail:
         incl_vat=bill.incl_vat,
         limit=bill.limit,
         unlimited_excl_vat=bill.unlimited_excl_vat,
-        lines=tuple(ChargeLine(**msgspec.structs.asdict(line)) for line in bill.lines),
+        lines=bill.lines,
     )
 
 

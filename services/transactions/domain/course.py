@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from ocppcore.contracts.charge_details import ChargePeriod
 from ocppcore.contracts.transactions import Register, TransactionEvent
 from services.transactions.domain.energy import BEGIN, EXACT, ZERO, step
 
@@ -261,25 +262,11 @@ def _within(held: Piece) -> Piece:
     return msgspec.structs.replace(held, knots=(*held.knots[:begin], *kept, *held.knots[end:]))
 
 
-class Period(NamedTuple):
-    """From one moment to the next (ms): `wh` flowed evenly. `current`: in A over all phases, None: unknown.
-
-    `tariff`: `Tariff.ref` or NO_TARIFF, "" before the first event that names one.
-    """
-
-    start: int
-    end: int
-    charging: bool
-    wh: Decimal
-    tariff: str = ""
-    current: Decimal | None = None
-
-
 class Course(NamedTuple):
     """A transaction as rating sees it. The periods follow each other without a gap; `start` is their beginning (ms)."""
 
     start: int
-    periods: tuple[Period, ...]
+    periods: tuple[ChargePeriod, ...]
 
     @property
     def end(self) -> int:
@@ -301,13 +288,13 @@ def course(pieces: Sequence[Piece], energy_wh: Decimal | None = None) -> Course 
     whole = _whole(pieces)
     first, *rest = whole.knots
     owner = _owner(whole.knots)
-    periods: list[Period] = []
+    periods: list[ChargePeriod] = []
     waiting: list[int] = []  # periods whose energy the next reading tells
     state, tariff, start, at = first.state or CHARGING, _ref(first.tariff, owner, ""), first.at, first.at
     for knot in rest:
         end = min(max(at, knot.at), at + PERIOD_MAX_MS)
         current = Decimal(knot.current) if knot.current else None
-        periods.append(Period(at, end, state == CHARGING, knot.wh or ZERO, tariff, current))
+        periods.append(ChargePeriod(at, end, state == CHARGING, knot.wh or ZERO, tariff, current))
         if knot.wh is None:
             waiting.append(len(periods) - 1)
         elif waiting:
@@ -316,12 +303,12 @@ def course(pieces: Sequence[Piece], energy_wh: Decimal | None = None) -> Course 
         state, tariff, at = knot.state or state, _ref(knot.tariff, owner, tariff), end
     # What the last event says holds from its moment on.
     if not periods or (periods[-1].tariff, periods[-1].charging) != (tariff, state == CHARGING):
-        periods.append(Period(at, at, state == CHARGING, ZERO, tariff))
+        periods.append(ChargePeriod(at, at, state == CHARGING, ZERO, tariff))
     found = Course(start, tuple(periods))
     missing = EXACT.subtract(energy_wh, found.energy_wh) if energy_wh is not None else ZERO
     if missing <= 0:
         return found
-    return Course(start, (periods[0]._replace(wh=EXACT.add(periods[0].wh, missing)), *periods[1:]))
+    return Course(start, (msgspec.structs.replace(periods[0], wh=EXACT.add(periods[0].wh, missing)), *periods[1:]))
 
 
 def until(found: Course, now: int) -> Course:
@@ -330,7 +317,7 @@ def until(found: Course, now: int) -> Course:
     end = min(now, last.end + PERIOD_MAX_MS)
     if end <= last.end:
         return found
-    return Course(found.start, (*found.periods, last._replace(start=last.end, end=end, wh=ZERO)))
+    return Course(found.start, (*found.periods, msgspec.structs.replace(last, start=last.end, end=end, wh=ZERO)))
 
 
 class Totals(NamedTuple):
@@ -388,19 +375,19 @@ def _ref(tariff: str, owner: str, before: str) -> str:
     return ref if ref and whose == owner else before
 
 
-def _spread(periods: list[Period], places: Sequence[int], wh: Decimal) -> None:
+def _spread(periods: list[ChargePeriod], places: Sequence[int], wh: Decimal) -> None:
     """The energy that a reading shows flowed while there was charging since the reading before, evenly."""
     fitting = [place for place in places if periods[place].charging and periods[place].end > periods[place].start]
     if not wh or not fitting:
         return
     total, left = sum(periods[place].end - periods[place].start for place in fitting), wh
     for place in places:
-        periods[place] = periods[place]._replace(wh=ZERO)
+        periods[place] = msgspec.structs.replace(periods[place], wh=ZERO)
     for place in fitting[:-1]:
         period = periods[place]
         share = part(wh, period.end - period.start, total)
-        periods[place], left = period._replace(wh=share), EXACT.subtract(left, share)
-    periods[fitting[-1]] = periods[fitting[-1]]._replace(wh=left)
+        periods[place], left = msgspec.structs.replace(period, wh=share), EXACT.subtract(left, share)
+    periods[fitting[-1]] = msgspec.structs.replace(periods[fitting[-1]], wh=left)
 
 
 MILLI_WH: Final = Decimal("0.001")

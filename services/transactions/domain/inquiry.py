@@ -11,7 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from ocppcore.commands import Ask, Ended, ask_needs, commands
+from ocppcore.command_end import Ended
+from ocppcore.commands import Ask, ask_needs, commands
 from ocppcore.contracts.inquiries import (
     InquiriesResumed,
     InquiryMoved,

@@ -29,9 +29,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from ocppcore.contracts.charge_details import ChargeLine, ChargePeriod
 from ocppcore.currency import MINOR_UNIT, QUANTUM
 from ocppcore.tariff import DAYS, Dimension, Price, PriceComponent, Restrictions, Tariff
-from services.transactions.domain.course import NO_TARIFF, Course, Period, Totals, part
+from services.transactions.domain.course import NO_TARIFF, Course, Totals, part
 from services.transactions.domain.energy import EXACT, ZERO
 
 UNIT: Final = Decimal(3_600_000)
@@ -41,27 +42,7 @@ _ROUND: Final = Context(prec=150, rounding=ROUND_HALF_UP)
 DAY_MS: Final = 24 * 3600 * 1000
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What one price component brought. `tariff`: `version/id`; `element`: its place in that tariff.
-
-    `volume` as measured and `billed` after the step, in `unit` (kWh, s, or transactions for FLAT). `price` per kWh,
-    hour or transaction without VAT, `vat` in percent. The amounts are shown rounded, see the module.
-    """
-
-    tariff: str
-    element: int
-    dimension: Dimension
-    volume: Decimal
-    billed: Decimal
-    unit: str
-    price: Decimal
-    vat: Decimal | None
-    step_size: int
-    excl_vat: Decimal
-    incl_vat: Decimal
-
-
-class Bill(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Bill(msgspec.Struct, frozen=True, kw_only=True):
     """The cost, rounded to the currency's minor unit. `unlimited_excl_vat`: before a limit of the tariff changed it.
 
     `limit`: `min` or `max` where one did. `energy_wh`, `charging_ms`, `parking_ms`: what was rated, priced or not.
@@ -70,7 +51,7 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     currency: str
     excl_vat: Decimal
     incl_vat: Decimal
-    lines: tuple[Line, ...]
+    lines: tuple[ChargeLine, ...]
     energy_wh: Decimal
     charging_ms: int
     parking_ms: int
@@ -149,7 +130,7 @@ def _steady(tariff: "_Compiled", start: int, end: int, zone: str) -> "Mapping[Di
         )
         place = bisect_right(walls, start)
         begins, ends = walls[place - 1], walls[place]
-        here = _Moment(start, ZERO, 0, Period(start, start, True, ZERO), zone)
+        here = _Moment(start, ZERO, 0, ChargePeriod(start, start, True, ZERO), zone)
         found = {dimension: _active(tariff, dimension, here) for dimension in tariff.by_dimension}
         prices = {dimension: piece.component for dimension, piece in found.items() if piece is not None}
         tariff.steady[zone] = (begins, ends, prices)
@@ -165,12 +146,12 @@ def _up(volume: Decimal, step: int) -> Decimal:
     return EXACT.add(volume, EXACT.subtract(Decimal(step), rest)) if rest else volume
 
 
-_Legs = list[tuple["_Compiled | None", list[Period]]]
+_Legs = list[tuple["_Compiled | None", list[ChargePeriod]]]
 
 
 def _rate_along(tariffs: Mapping[str, Tariff], course: Course, zone: str) -> "_Rated | None":
     legs: _Legs = []
-    leading: list[Period] = []
+    leading: list[ChargePeriod] = []
     current: _Compiled | None = None
     currency = ""
     for period in course.periods:
@@ -298,7 +279,7 @@ _Rated = tuple[_Meter, _Compiled, Tariff]
 """The volumes, the first tariff, and the last one with its limits."""
 
 
-def _rate(legs: Sequence[tuple[_Compiled | None, Sequence[Period]]], course: Course, zone: str) -> _Rated:
+def _rate(legs: Sequence[tuple[_Compiled | None, Sequence[ChargePeriod]]], course: Course, zone: str) -> _Rated:
     meter = _Meter()
     rated = [tariff for tariff, _ in legs if tariff is not None]
     _flat(meter, rated[0], course, zone)
@@ -313,7 +294,7 @@ def _rate(legs: Sequence[tuple[_Compiled | None, Sequence[Period]]], course: Cou
 
 def _flat(meter: _Meter, tariff: _Compiled, course: Course, zone: str) -> None:
     if "FLAT" in tariff.by_dimension:
-        power = course.periods[0] if course.periods else Period(course.start, course.start, True, ZERO)
+        power = course.periods[0] if course.periods else ChargePeriod(course.start, course.start, True, ZERO)
         found = _active(tariff, "FLAT", _Moment(course.start, ZERO, 0, power, zone))
         if found is not None:
             meter.count(tariff, found, 1)
@@ -325,11 +306,11 @@ class _Moment(NamedTuple):
     at: int
     wh: Decimal
     lasted: int
-    period: Period
+    period: ChargePeriod
     zone: str
 
 
-def _cut(meter: _Meter, tariff: _Compiled, period: Period, start: int, zone: str) -> None:
+def _cut(meter: _Meter, tariff: _Compiled, period: ChargePeriod, start: int, zone: str) -> None:
     """Count a period in parts, each with the same elements from its beginning to its end."""
     ends = _boundaries(tariff, period, start, zone)
     at, left = period.start, period.wh
@@ -342,13 +323,13 @@ def _cut(meter: _Meter, tariff: _Compiled, period: Period, start: int, zone: str
             end = at + int(_ROUND.divide(room * (end - at), wh).to_integral_value())
             wh = room
         here = _Moment(at, meter.energy_wh, at - start, period, zone)
-        _count(meter, tariff, Period(at, end, period.charging, wh), here)
+        _count(meter, tariff, ChargePeriod(at, end, period.charging, wh), here)
         left, at = EXACT.subtract(left, wh), end
         if at >= period.end and left <= 0:
             return
 
 
-def _count(meter: _Meter, tariff: _Compiled | None, period: Period, here: _Moment | None) -> None:
+def _count(meter: _Meter, tariff: _Compiled | None, period: ChargePeriod, here: _Moment | None) -> None:
     lasted = period.end - period.start
     if tariff is not None:
         for dimension, volume in (
@@ -386,7 +367,7 @@ def _between(value: Decimal, least: Decimal | int | None, below: Decimal | int |
     return (least is None or value >= least) and (below is None or value < below)
 
 
-def _holds_for_power(when: Restrictions, period: Period) -> bool:
+def _holds_for_power(when: Restrictions, period: ChargePeriod) -> bool:
     if (when.min_current, when.max_current) != (None, None) and (
         period.current is None or not _between(period.current, when.min_current, when.max_current)
     ):
@@ -412,7 +393,7 @@ def _holds_at(when: Restrictions, at: int, zone: str) -> bool:
     return start <= now < end if start < end else now >= start or now < end
 
 
-def _boundaries(tariff: _Compiled, period: Period, start: int, zone: str) -> list[int]:
+def _boundaries(tariff: _Compiled, period: ChargePeriod, start: int, zone: str) -> list[int]:
     """The moments within a period at which a restriction may begin or end, in order."""
     if period.end <= period.start:
         return []
@@ -529,11 +510,11 @@ def _bill(meter: _Meter, first: _Compiled, last: Tariff) -> Bill:
     )
 
 
-def _line(key: _Key, held: _Volume, added: Mapping[_Key, Decimal], fine: Decimal) -> Line:
+def _line(key: _Key, held: _Volume, added: Mapping[_Key, Decimal], fine: Decimal) -> ChargeLine:
     ref, element, dimension = key
     billed, net, gross = _amounts(key, held, added)
     unit, per = _SHOWN[dimension]
-    return Line(
+    return ChargeLine(
         tariff=ref,
         element=element,
         dimension=dimension,

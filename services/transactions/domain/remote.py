@@ -11,7 +11,8 @@ import msgspec
 
 from ocppcore import topics
 from ocppcore.authorization import TokenState, Where, decide
-from ocppcore.commands import Ended, commands, spelled
+from ocppcore.command_end import Ended
+from ocppcore.commands import commands, spelled
 from ocppcore.contracts.device import StationState
 from ocppcore.contracts.transactions import RemoteAsked, RemoteMoved, RemoteStart, RemoteState, RemoteStop
 from ocppcore.service import (

@@ -7,11 +7,9 @@ import msgspec
 
 from ocppcore.contracts.charge_details import ChargeDetail, ChargeLine
 from ocppcore.tariff import Dimension, Tariff
-from services.transactions.domain.course import Course, Period
+from services.transactions.domain.course import Course
 from services.transactions.domain.energy import ZERO
-from services.transactions.domain.rating import Bill, Line, rate
-
-AnyLine = ChargeLine | Line
+from services.transactions.domain.rating import Bill, rate
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -45,8 +43,7 @@ def course_of(detail: ChargeDetail) -> Course | None:
     """The course that a record was rated from; None where it has none."""
     if not detail.periods:
         return None
-    periods = tuple(Period(one.start, one.end, one.charging, one.wh, one.tariff, one.current) for one in detail.periods)
-    return Course(periods[0].start, periods)
+    return Course(detail.periods[0].start, detail.periods)
 
 
 def difference(detail: ChargeDetail, tariff: Tariff) -> Difference | None:
@@ -89,20 +86,20 @@ def _causes(old: ChargeDetail, new: Bill) -> Iterator[Cause]:
         yield Cause(what="ROUNDING", why="totals are rounded once, lines are not", excl_vat=excl, incl_vat=incl)
 
 
-def _sum(lines: Sequence[AnyLine]) -> Decimal:
+def _sum(lines: Sequence[ChargeLine]) -> Decimal:
     return sum((line.excl_vat for line in lines), ZERO)
 
 
-def _gross(lines: Sequence[AnyLine]) -> Decimal:
+def _gross(lines: Sequence[ChargeLine]) -> Decimal:
     return sum((line.incl_vat for line in lines), ZERO)
 
 
-def _said(lines: Sequence[AnyLine]) -> str:
+def _said(lines: Sequence[ChargeLine]) -> str:
     """`10 kWh at 0.30 + 19 % VAT`; `nothing` without a line."""
     return " and ".join(map(_one, lines)) or "nothing"
 
 
-def _one(line: AnyLine) -> str:
+def _one(line: ChargeLine) -> str:
     volume = f"{_plain(line.billed)} {line.unit}".strip()
     step = "" if line.billed == line.volume else f" (from {_plain(line.volume)} by steps of {line.step_size})"
     vat = "" if line.vat is None else f" + {_plain(line.vat)} % VAT"

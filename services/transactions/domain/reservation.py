@@ -16,7 +16,8 @@ import msgspec
 
 from ocppcore import topics
 from ocppcore.authorization import IdTokenInfo
-from ocppcore.commands import Ask, Ended, ask_needs, commands, spelled
+from ocppcore.command_end import Ended
+from ocppcore.commands import Ask, ask_needs, commands, spelled
 from ocppcore.contracts.device import StationState
 from ocppcore.contracts.reservations import (
     OPEN,

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from ocppcore.commands import ENDED, Ended, commands, part
+from ocppcore.command_end import ENDED, Ended
+from ocppcore.commands import commands, part
 from ocppcore.contracts.certificates import (
     EnsureLocalAuthority,
     LocalAuthorityResult,

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from ocppcore import topics
-from ocppcore.commands import ASK, ENDED, Ask, Ended
+from ocppcore.command_end import ENDED, Ended
+from ocppcore.commands import ASK, Ask
 from ocppcore.contracts.auth import CertificateUse
 from ocppcore.contracts.certificates import RenewCertificate
 from ocppcore.service import Outcome, Result

@@ -13,7 +13,8 @@ from cryptography import x509
 
 from ocppcore import topics
 from ocppcore.clock import system_clock
-from ocppcore.commands import ENDED, Ask, Ended
+from ocppcore.command_end import ENDED, Ended
+from ocppcore.commands import Ask
 from ocppcore.contracts.auth import CertificateUse, Scope
 from ocppcore.contracts.certificates import EnsureLocalAuthority
 from ocppcore.contracts.device import StationState

@@ -1,7 +1,9 @@
 """What the command line says when something is wrong: one line that names it, no traceback."""
 
 import asyncio
+import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -14,11 +16,14 @@ from typer.testing import CliRunner, Result
 
 from csms import cli, runtime
 from csms.running import Addresses, noted
+from csms.tools import rerating
 from csms.tools.parked import table
 from ocppcore.clock import system_clock
 from ocppcore.errors import OperatorError
 from ocppcore.settings import BaseServiceSettings
 from ocppcore.store import Value
+
+HERE = Addresses(api="http://127.0.0.1:1", stations="ws://127.0.0.1:1/ocpp")
 
 
 @pytest.fixture
@@ -96,10 +101,53 @@ def test_the_administrators_key_goes_to_the_running_system_and_to_nobody_else(da
     said = csms("simulate", "--stations", "1", "--register", "--duration", "1")
     assert said.exit_code == 1
     assert "no system runs on" in said.output
-    with noted(data, Addresses(api="http://127.0.0.1:1", stations="ws://127.0.0.1:1/ocpp")):
+    with noted(data, HERE):
         said = csms("simulate", "--stations", "1", "--register", "--duration", "1")
     assert (said.exit_code, stranger) == (2, [])
     assert "cannot prepare the CSMS" in said.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("rerate", "day"), ("tokens", "import", "{file}"), ("tokens", "export", "{file}"),
+        ("simulate", "--stations", "1", "--register"), ("simulate", "--stations", "1"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("runs", [True, False])
+def test_another_api_is_never_sent_the_key_of_the_system_here(
+    data: Path, stranger: list[str], command: tuple[str, ...], runs: bool
+) -> None:
+    data.mkdir()
+    (data / "admin.key").write_text("the administrator's own key")
+    tokens = data / "tokens.jsonl"
+    tokens.write_text('{"idToken": "A", "type": "Central", "status": "Accepted"}\n')
+    other = f"http://127.0.0.1:{os.environ['CSMS_HTTP_PORT']}"
+    named = tuple(part.format(file=tokens) for part in command)
+    with noted(data, HERE) if runs else nullcontext():
+        said = csms(*named, "--api", other)
+    assert (said.exit_code, stranger) == (1, [])
+    assert f"{other} is not the system that runs on {data}" in said.output
+    assert "give --key" in said.output
+
+
+@pytest.mark.parametrize("address", ["", "http://127.0.0.1:1", "http://127.0.0.1:1/"])
+def test_the_running_system_is_sent_its_own_key_also_where_it_is_named(
+    data: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    data.mkdir()
+    (data / "admin.key").write_text("the administrator's own key")
+    sent: list[tuple[str, str]] = []
+
+    async def run(api: str, key: str, *_: object) -> rerating.Done:
+        sent.append((api.rstrip("/"), key))
+        return rerating.Done(0, 0, 0)
+
+    monkeypatch.setattr(rerating, "run", run)
+    with noted(data, HERE):
+        assert csms("rerate", "day", *(("--api", address) if address else ())).exit_code == 0
+        assert csms("rerate", "day", "--api", "https://elsewhere", "--key", "its own").exit_code == 0
+    assert sent == [(HERE.api, "the administrator's own key"), ("https://elsewhere", "its own")]
 
 
 def test_stations_that_nobody_answers_are_no_promise_kept(data: Path) -> None:

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from ocppcore import commands, topics
-from ocppcore.commands import ASK, ENDED, Ask, Ended
+from ocppcore.command_end import ENDED, Ended
+from ocppcore.commands import ASK, Ask
 from ocppcore.contracts.device import (
     Automatic,
     FactoryPasswordDue,

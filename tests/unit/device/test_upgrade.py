@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from ocppcore import commands, topics
-from ocppcore.commands import ASK, ENDED, Ended
+from ocppcore.command_end import ENDED, Ended
+from ocppcore.commands import ASK
 from ocppcore.contracts.device import PatchStation, PutStation, RemoveStation, StationFields, UpgradeProfile
 from ocppcore.envelope import Frame, Receipt
 from ocppcore.rpc import CallError, CallResult

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from ocppcore import commands
-from ocppcore.commands import ASK, ENDED, EXPIRY, LOST, OPEN_MAX, TABLE, Ask, CommandRow, Ended, Lost, OpenFrames
+from ocppcore.command_end import ENDED, Ended
+from ocppcore.commands import ASK, EXPIRY, LOST, OPEN_MAX, TABLE, Ask, CommandRow, Lost, OpenFrames
 from ocppcore.envelope import Frame, Receipt, ReceiptKind
 from ocppcore.rpc import CallError, CallResult
 from ocppcore.service import Outcome

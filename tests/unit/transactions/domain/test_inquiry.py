@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ocppcore import commands
-from ocppcore.commands import ENDED, Ended
+from ocppcore.command_end import ENDED, Ended
 from ocppcore.contracts.inquiries import (
     InquiryMoved,
     InquiryOpened,

@@ -3,9 +3,11 @@
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
-from services.transactions.domain.course import Course, Period, Totals
+from ocppcore.contracts.charge_details import ChargePeriod
+from services.transactions.domain.course import Course, Totals
 from services.transactions.domain.rating import rate, rate_along, total_steady
 from tests.support.tariffs import at, course, tariff
 
@@ -37,7 +39,7 @@ def test_free_is_zero_with_its_minor_unit() -> None:
 
 def test_time_is_exact_and_rounded_once() -> None:
     made = tariff({"TIME": "1.00"})
-    thirds = Course(0, tuple(Period(n * 1000, (n + 1) * 1000, True, Decimal(0)) for n in range(18)))
+    thirds = Course(0, tuple(ChargePeriod(n * 1000, (n + 1) * 1000, True, Decimal(0)) for n in range(18)))
     assert cost(made, thirds) == ("0.01", "0.01")  # 18 s are 0.005: half up, once
     (line,) = rate(made, thirds).lines
     assert (line.volume, line.excl_vat) == (Decimal(18), Decimal("0.005000"))
@@ -173,7 +175,10 @@ def test_a_transaction_without_time_costs_what_it_costs_to_begin() -> None:
 def test_a_change_on_the_way_counts_from_then_on() -> None:
     old, new = tariff({"ENERGY": "0.30", "FLAT": "1.00"}), tariff({"ENERGY": "0.50", "FLAT": "7.00"}, version=2)
     found = course(NOON, (60, 10), (60, 10), (60, 10))
-    legs = [period._replace(tariff=ref) for period, ref in zip(found.periods, ("", "1/t", "2/t"), strict=True)]
+    legs = [
+        msgspec.structs.replace(period, tariff=ref)
+        for period, ref in zip(found.periods, ("", "1/t", "2/t"), strict=True)
+    ]
     bill = rate_along({"1/t": old, "2/t": new}, Course(found.start, tuple(legs)))
     assert bill is not None and str(bill.excl_vat) == "12.00"
     assert [line.tariff for line in bill.lines] == ["1/t", "1/t", "2/t"]
@@ -184,7 +189,7 @@ def test_a_change_on_the_way_counts_from_then_on() -> None:
 
 def test_what_no_tariff_was_there_for_costs_nothing() -> None:
     found = course(NOON, (60, 10), (60, 10))
-    legs = tuple(p._replace(tariff=ref) for p, ref in zip(found.periods, ("0/", "1/t"), strict=True))
+    legs = tuple(msgspec.structs.replace(p, tariff=ref) for p, ref in zip(found.periods, ("0/", "1/t"), strict=True))
     bill = rate_along({"1/t": tariff({"ENERGY": "0.30"})}, Course(found.start, legs))
     assert bill is not None and (str(bill.incl_vat), bill.energy_wh) == ("3.00", 20_000)
     assert rate_along({}, found) is None

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from ocppcore import commands, topics
-from ocppcore.commands import ENDED, Ask, Ended
+from ocppcore.command_end import ENDED, Ended
+from ocppcore.commands import Ask
 from ocppcore.contracts.transactions import REMOTE_START, REMOTE_STOP, RemoteStart, RemoteStop
 from ocppcore.pseudonym import Pseudonyms
 from services.transactions.domain.remote import REMOTE, WAIT

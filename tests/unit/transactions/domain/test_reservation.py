@@ -7,7 +7,8 @@ import pytest
 
 from ocppcore import commands, topics
 from ocppcore.authorization import Group, Rules, TokenState
-from ocppcore.commands import ENDED, Ask, Ended
+from ocppcore.command_end import ENDED, Ended
+from ocppcore.commands import Ask
 from ocppcore.contracts.device import (
     Automatic,
     ConnectorSpec,
