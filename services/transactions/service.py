@@ -56,6 +56,7 @@ from services.transactions.domain import (
     book,
     charge_detail,
     cost,
+    credit,
     fallback,
     inquiry,
     open_transactions,
@@ -130,11 +131,14 @@ CHARGE_DETAILS: Final = Part(
     timers=(TimerHandler(charge_detail.WAIT, charge_detail.due, charge_detail.due_needs),),
     folds=(
         Fold(ChargeDetailDue, derive=charge_detail.derive_due),
-        Fold(ChargeDetailMade, charge_detail.made_needs, charge_detail.evolve_made, charge_detail.project_made),
+        Fold(
+            ChargeDetailMade, charge_detail.made_needs, charge_detail.evolve_made, charge_detail.project_made,
+            credit.derive_made,
+        ),
     ),
     aggregates=(charge_detail.Charged,),
     tables=(charge_detail.CHARGE_DETAILS,),
-)
+)  # fmt: skip
 """What is billed of a transaction."""
 
 
@@ -166,7 +170,11 @@ def parts(
     costs_due = Part(
         timers=(
             TimerHandler(
-                cost.COST_DUE, lambda subject, view, at: cost.fall_due(costs, subject, view, at), cost.due_needs
+                cost.COST_DUE,
+                lambda subject, view, at: credit.also_spent(
+                    cost.fall_due(costs, subject, view, at), subject, view, costs.credit_step
+                ),
+                cost.due_needs,
             ),
         ),
         folds=(
@@ -239,6 +247,7 @@ def parts(
         CHARGE_DETAILS,
         tariffs,
         open_transactions.part(),
+        credit.part(),
         reservation_part.part(rules),
         metering_part.part(roll_up),
     )

@@ -24,7 +24,15 @@ class Settings(BaseServiceSettings):
         Decimal("0.01"), ge=0, le=1000, description="Only where it has grown by this much, in the tariff's currency"
     )
 
+    credit_step: Decimal = Field(
+        Decimal("1.00"),
+        ge=0,
+        le=1000,
+        description="A driver's credit is told what a transaction costs whenever that has grown by this much, in the "
+        "tariff's currency, when it uses up what there was at the start, and at the end",
+    )
+
     @property
     def costs(self) -> Costs:
         """As decisions take them."""
-        return Costs(self.zone, self.cost_update_s, self.cost_update_step)
+        return Costs(self.zone, self.cost_update_s, self.cost_update_step, self.credit_step)

@@ -29,6 +29,7 @@ from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcom
 from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from ocppcore.wire import dump_json, load_json
 from services.transactions.domain import (
+    credit,
     fallback,
     grading,
     inquiry,
@@ -165,6 +166,8 @@ class TransactionEvents:
         if said.meter_values:
             events += _metering(said, evse, view, context)
         events += meter_gaps.noticed(event, held, evse, view, context)
+        if event.cost is not None and (spent := credit.spent(event, held, view, self.costs.credit_step)) is not None:
+            events.append(spent)
         events += self._effects(event, view, context)
         events += inquiry.after_event(event, view)
         if _concerns(request):
