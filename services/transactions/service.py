@@ -1,7 +1,10 @@
 """The transactions service as data for the engine."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
+
+import msgspec
 
 from ocppcore import standard, topics
 from ocppcore.authorization import NO_RULES, Rules
@@ -58,6 +61,7 @@ from services.transactions.domain import (
     cost,
     credit,
     fallback,
+    grading,
     inquiry,
     open_transactions,
     remote,
@@ -66,6 +70,7 @@ from services.transactions.domain import (
     transaction,
 )
 from services.transactions.domain.cost import Costs
+from services.transactions.domain.periods import PERIODS, Periods
 
 
 def _event_needs(event: TransactionEvent) -> tuple[Need, ...]:
@@ -99,26 +104,44 @@ def _ended_needs(body: Ended, station: str) -> tuple[Need, ...]:
     return remote.ended_needs(body, station)
 
 
-def _ended(body: Ended, view: View, context: Context) -> Outcome:
+def _ended(body: Ended, view: View, context: Context, periods: Periods) -> Outcome:
     """A command that one of our own operations asked for."""
     if body.reference.startswith(inquiry.REFERENCE):
-        return inquiry.answered(body, view, context)
+        return _waiting(inquiry.answered(body, view, context), periods)
     if body.reference.startswith(reservation.REFERENCE):
         return reservation.command_ended(body, view, context)
     return remote.command_ended(body, view, context)
 
 
-INQUIRIES: Final = Part(
-    requests=(RequestHandler(StationEvidence.NAME, StationEvidence, inquiry.evidence, needs=inquiry.evidence_needs),),
-    timers=(TimerHandler(book.INQUIRE, inquiry.due, needs=inquiry.due_needs),),
-    connections=(ConnectionHandler(inquiry.connected, inquiry.connection_needs),),
-    folds=(
-        Fold(InquiryOpened, book.book_needs, book.evolve_opened),
-        Fold(InquiryMoved, book.book_needs, book.evolve_moved),
-        Fold(InquiriesResumed, book.book_needs, book.evolve_resumed),
-    ),
-)
-"""What the CSMS asks stations by itself, and what it concludes (E14)."""
+def inquiries(periods: Periods) -> Part:
+    """What the CSMS asks stations by itself, and what it concludes (E14)."""
+
+    def due(subject: str, view: View, context: Context) -> Outcome:
+        return _waiting(inquiry.due(subject, view, context), periods)
+
+    return Part(
+        requests=(
+            RequestHandler(
+                StationEvidence.NAME,
+                StationEvidence,
+                partial(inquiry.evidence, periods=periods),
+                needs=inquiry.evidence_needs,
+            ),
+        ),
+        timers=(TimerHandler(book.INQUIRE, due, needs=inquiry.due_needs),),
+        connections=(ConnectionHandler(partial(inquiry.connected, periods=periods), inquiry.connection_needs),),
+        folds=(
+            Fold(InquiryOpened, book.book_needs, book.evolve_opened),
+            Fold(InquiryMoved, book.book_needs, book.evolve_moved),
+            Fold(InquiriesResumed, book.book_needs, book.evolve_resumed),
+        ),
+    )
+
+
+def _waiting(outcome: Outcome, periods: Periods) -> Outcome:
+    if not outcome.events:
+        return outcome
+    return msgspec.structs.replace(outcome, events=tuple(grading.waiting(outcome.events, periods.bill_wait)))
 
 
 CHARGE_DETAILS: Final = Part(
@@ -147,11 +170,12 @@ def parts(
     rules: Rules = NO_RULES,
     costs: Costs = cost.UTC,
     roll_up: metering_part.Roll | None = None,
+    periods: Periods = PERIODS,
 ) -> tuple[Part, ...]:
     """Transactions, remote starts and stops, what is asked after, reservations, meter values over time, tariffs, what
     is billed, what tokens have open."""
     transactions = Part(
-        actions=routes(TransactionEvents(pseudonyms, rules, costs)),
+        actions=routes(TransactionEvents(pseudonyms, rules, costs, periods)),
         folds=(
             *(
                 Fold(kind, _event_needs, _evolve_event, _project_event)
@@ -198,7 +222,7 @@ def parts(
                 remote.stop,
                 needs=lambda body, station: (*remote.stop_needs(body, station), *ask_needs(body.ask, station)),
             ),
-            RequestHandler(ENDED, Ended, _ended, needs=_ended_needs),
+            RequestHandler(ENDED, Ended, partial(_ended, periods=periods), needs=_ended_needs),
         ),
         timers=(TimerHandler(remote.WAIT, remote.expire, needs=lambda subject: ((remote.Remote, subject),)),),
         folds=(
@@ -243,7 +267,7 @@ def parts(
         transactions,
         costs_due,
         remotes,
-        INQUIRIES,
+        inquiries(periods),
         CHARGE_DETAILS,
         tariffs,
         open_transactions.part(),
@@ -258,6 +282,7 @@ def build(
     rules: Rules = NO_RULES,
     costs: Costs = cost.UTC,
     roll_up: metering_part.Roll | None = None,
+    periods: Periods = PERIODS,
 ) -> Service:
     """The whole service; `roll_up` as in `metering_part.part`."""
-    return standard.build("transactions", parts(pseudonyms, rules, costs, roll_up))
+    return standard.build("transactions", parts(pseudonyms, rules, costs, roll_up, periods))

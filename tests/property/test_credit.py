@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocppcore.contracts.charge_details import ChargeDetailMade, ReRate
-from services.transactions.domain.charge_detail import WAIT, WAIT_MS, Charged
+from services.transactions.domain.charge_detail import WAIT, Charged
+from services.transactions.domain.periods import PERIODS
 from tests.support.accounts import Accounts
 from tests.support.tariffs import tariff
 from tests.support.transaction_frames import event
@@ -42,7 +43,7 @@ def test_the_balance_is_lowered_by_the_sum_of_all_records(
         if data.draw(st.booleans()):
             made.settle()
         if data.draw(st.integers(0, 5)) == 0:
-            made.charging.wait(WAIT_MS)
+            made.charging.wait(PERIODS.bill_wait)
             for name, subject in [timer for timer, due in made.charging.timers.items() if timer[0] == WAIT]:
                 made.charging.tick(name, subject)
     made.settle()

@@ -50,8 +50,6 @@ from services.transactions.domain.rating import Bill, rate, rate_along
 from services.transactions.domain.transaction import Transaction, transaction_key
 
 WAIT: Final = "charge-detail"
-WAIT_MS: Final = 72 * 3600_000
-"""So long after the last news a transaction that is not whole is billed as it is known."""
 ZONE: Final = "UTC"
 
 CHARGE_DETAILS = Table(
@@ -287,7 +285,7 @@ def credit_of(charge: ChargeDetail, version: int, why: Why) -> ChargeDetail:
 def evolve_graded(event: TransactionGraded, view: View) -> Iterable[Timer]:
     """A whole transaction is billed at once (`derive_graded`), another one once nothing was heard for the wait."""
     key = transaction_key(event.station, event.transaction_id)
-    yield Timer(WAIT, key, None if event.grade == "complete" else event.at + WAIT_MS)
+    yield Timer(WAIT, key, None if event.grade == "complete" else event.at + event.bill_wait_ms)
 
 
 def derive_graded(event: TransactionGraded, follow: Follow) -> Iterable[NewRecord]:
