@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from ocppcore import actions, results
 from ocppcore.clock import to_rfc3339
 from ocppcore.command_payload import show
-from ocppcore.command_warnings import WARNINGS_MAX, warnings
+from ocppcore.command_warnings import UNFOLLOWED, WARNINGS_MAX, warnings
 from ocppcore.commands import ASK, TABLE, Ask
 from ocppcore.contracts.device import EvseSpec, Limit
 from ocppcore.http import problems
@@ -193,7 +193,7 @@ def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
         ask = desk.ask(
             station, action, body or b"{}", queue_for_ms=queueFor * 1000, timeout_ms=answerWithin * 1000, repeat=repeat
         )
-        ask = await desk.examined(ask, body or b"{}")
+        ask = unfollowed(await desk.examined(ask, body or b"{}"))
         loop = asyncio.get_running_loop()
         began = loop.time()
         operation, _ = await write.outcome(ASK, station.key, ask, write.wait_s)
@@ -220,6 +220,13 @@ def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
         responses={200: {"description": "The command has ended"}, **RESPONSES, **problems.documented(404)},
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": inline(model)}}}},
     )
+
+
+def unfollowed(ask: Ask) -> Ask:
+    """Sent all the same, with a word on the operation that does more than send it."""
+    if ask.action not in UNFOLLOWED:
+        return ask
+    return msgspec.structs.replace(ask, warnings=(UNFOLLOWED[ask.action], *ask.warnings)[:WARNINGS_MAX])
 
 
 def inline(model: Any) -> dict[str, Any]:
