@@ -86,6 +86,10 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
 
 
+VARIABLES = "variables"
+"""The reference of a GetVariables that an operator asked for: its answer says what the station is, as a report does."""
+
+
 class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the requester of a command is told; `response` is the station's, `error` names code and description.
 

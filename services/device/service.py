@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ocppcore import results, standard
-from ocppcore.commands import ENDED, Ended
+from ocppcore.commands import ENDED, VARIABLES, Ended
 from ocppcore.contracts import device as contract
 from ocppcore.service import (
     ConnectionHandler,
@@ -27,7 +27,7 @@ from ocppcore.service import (
 from ocppcore.store import Upsert
 from services.device import projections
 from services.device.actions import ROUTES
-from services.device.domain import connector, rotation, security_event, station, upgrade
+from services.device.domain import connector, reported, rotation, security_event, station, upgrade
 from services.device.domain.changes import CHANGES
 from services.device.domain.contact import CONTACTS, Contact
 
@@ -46,6 +46,8 @@ def _ended_needs(body: Ended, id_: str) -> Sequence[Need]:
 
 def _ended(body: Ended, view: View, context: Context) -> Outcome:
     """A command that one of our own operations asked for."""
+    if body.reference == VARIABLES:
+        return reported.answered(body, view, context)
     handle = upgrade.ended if body.reference.startswith(upgrade.REFERENCE) else rotation.ended
     return handle(body, view, context)
 

@@ -19,7 +19,7 @@ from ocppcore import actions, results
 from ocppcore.clock import to_rfc3339
 from ocppcore.command_payload import show
 from ocppcore.command_warnings import UNFOLLOWED, WARNINGS_MAX, warnings
-from ocppcore.commands import ASK, TABLE, Ask
+from ocppcore.commands import ASK, TABLE, VARIABLES, Ask
 from ocppcore.contracts.device import EvseSpec, Limit
 from ocppcore.http import problems
 from ocppcore.http.auth import Caller, require
@@ -36,6 +36,10 @@ TIMEOUT_S_MAX: Final = 300
 POLL_FIRST_S: Final = 0.01
 POLL_MAX_S: Final = 0.25
 OPEN: Final = ("waiting", "queued", "sending")
+HEARD: Final[Mapping[str, Mapping[str, str]]] = {
+    "GetVariables": {"reply_service": "device", "reference": VARIABLES},
+}
+"""Actions whose answers tell something that services go by: who is told of them, whoever asked (I01.FR.02)."""
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,7 +195,13 @@ def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
         station = await desk.station(stationId)
         body = await request.body()
         ask = desk.ask(
-            station, action, body or b"{}", queue_for_ms=queueFor * 1000, timeout_ms=answerWithin * 1000, repeat=repeat
+            station,
+            action,
+            body or b"{}",
+            queue_for_ms=queueFor * 1000,
+            timeout_ms=answerWithin * 1000,
+            repeat=repeat,
+            **HEARD.get(action, {}),
         )
         ask = unfollowed(await desk.examined(ask, body or b"{}"))
         loop = asyncio.get_running_loop()
