@@ -44,10 +44,15 @@ def warn(settings: AuthSettings, gateway: GatewaySettings) -> None:
         )
 
 
+def _transactions(env: Environment) -> Hosted:
+    settings = read(TransactionsSettings)
+    return transactions.build(env, read(AuthSettings).rules, settings.costs, settings.periods)
+
+
 HOSTS: Mapping[str, Callable[[Environment], Hosted]] = {
     "device": lambda env: device.build(env, read(DeviceSettings)),
     "auth": _auth,
-    "transactions": lambda env: transactions.build(env, read(AuthSettings).rules, read(TransactionsSettings).costs),
+    "transactions": _transactions,
     "smartcharging": smartcharging.build,
 }
 NAMES = (*HOSTS, GATEWAY)

@@ -96,7 +96,7 @@ def found(view: View, pseudonym: str, where: Where, asker: Asker) -> Found:
 def positions(view: View, pseudonym: str, asked: Found, asker: Asker) -> Positions:
     """Which records that was."""
     where, open_, group, held = asked.where, -1, -1, -1
-    if where.open.open:
+    if where.open.open or where.open.spending:
         open_ = view.copy_position(topics.OPEN, token_key(pseudonym))
     if where.group_open.open and asked.token is not None:
         for lookup in _group_lookup(asked.token, asker):

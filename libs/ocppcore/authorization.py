@@ -57,8 +57,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Credit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the driver may still spend: `balance` + `limit`, in `currency` (ISO 4217), less what open transactions cost
-    so far."""
+    """What the driver may still spend: `balance` + `limit`, in `currency` (ISO 4217), less what transactions cost that
+    are not billed yet. Each charge detail record lowers the balance, each credit raises it."""
 
     balance: Decimal
     currency: str
@@ -78,11 +78,20 @@ class OpenTransaction(msgspec.Struct, frozen=True, array_like=True):
         return self.transaction.partition("/")[0]
 
 
+class Spending(msgspec.Struct, frozen=True, array_like=True):
+    """What a transaction costs so far, or in the end, that is not taken from the balance yet: it is not billed."""
+
+    transaction: str
+    cost: Decimal
+    currency: str
+
+
 class OpenState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A record of `transactions.open` under `token_key` or `group_key`: in the order in which their starts reached the
-    home of the token. Kept of those that a limit or a credit concerns."""
+    home of the token. Kept of those that a limit or a credit concerns. `spending`: of a token with a credit."""
 
     open: tuple[OpenTransaction, ...] = ()
+    spending: tuple[Spending, ...] = ()
     deleted: bool = False
 
 
@@ -319,8 +328,11 @@ def _charging(token: TokenState, where: Where, rules: Rules) -> AuthorizationSta
 
 
 def left(credit: Credit, open_: OpenState) -> Decimal:
-    """What may still be spent. The one place where running cost lowers it: each open transaction brings its own."""
-    return credit.balance + credit.limit - sum((one.cost for one in open_.open), Decimal(0))
+    """What may still be spent. The one place where running cost lowers it: each transaction that is not billed yet
+    brings its own. Another currency is not converted, and does not count."""
+    running = sum((one.cost for one in open_.open), Decimal(0))
+    unbilled = sum((one.cost for one in open_.spending if one.currency == credit.currency), Decimal(0))
+    return credit.balance + credit.limit - running - unbilled
 
 
 def _concurrent(limit: int, open_: OpenState, where: Where) -> bool:

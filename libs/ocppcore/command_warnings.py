@@ -27,6 +27,15 @@ ITEMS: Final = {
 """Which list of an action ItemsPerMessage counts (B05.FR.11, B06.FR.05, B08.FR.06, D01.FR.11, N02.FR.07, N04.FR.09,
 N06.FR.04)."""
 
+UNFOLLOWED: Final[Mapping[str, str]] = {
+    "ReserveNow": "the CSMS keeps no reservation of this; POST /transactions/stations/{id}/reservations does",
+    "CancelReservation": "the CSMS does not note this; DELETE /transactions/stations/{id}/reservations/{reservationId} "
+    "does",
+    "RequestStartTransaction": "its effect is not waited for; POST /transactions/stations/{id}/remote-start does",
+    "RequestStopTransaction": "its effect is not waited for; POST /transactions/stations/{id}/remote-stop does",
+}
+"""Said of an action that was sent by itself, while there is an operation that sends it and follows what comes of it."""
+
 WARNINGS_MAX: Final = 20
 PASSWORD_CHARACTERS: Final = (16, 40)
 SEVERITY_MAX: Final = 9

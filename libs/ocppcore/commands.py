@@ -85,6 +85,10 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
 
 
+VARIABLES = "variables"
+"""The reference of a GetVariables that an operator asked for: its answer says what the station is, as a report does."""
+
+
 class OpenCommand(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`sent`: on some connection, maybe an earlier one; then nobody may say that it was never carried out."""
 

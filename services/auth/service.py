@@ -50,6 +50,9 @@ def parts(
                 lambda _, key: token.needs(key),
                 token.patch_lookups,
             ),
+            RequestHandler(
+                contract.ChargeCredit.NAME, contract.ChargeCredit, token.charge, lambda _, key: token.needs(key)
+            ),
             RequestHandler(contract.IssueToken.NAME, contract.IssueToken, token.issue, lambda _, key: token.needs(key)),
             RequestHandler(
                 contract.RemoveToken.NAME, contract.RemoveToken, token.remove, lambda _, key: token.needs(key)

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ocppcore import results, standard, topics
+from ocppcore.commands import VARIABLES
 from ocppcore.contracts import device as contract
 from ocppcore.service import (
     ConnectionHandler,
@@ -25,7 +26,7 @@ from ocppcore.service import (
 from ocppcore.store import Upsert
 from services.device import projections
 from services.device.actions import ROUTES
-from services.device.domain import connector, rotation, security_event, station, upgrade
+from services.device.domain import connector, reported, rotation, security_event, station, upgrade
 from services.device.domain.changes import CHANGES
 from services.device.domain.contact import CONTACTS, Contact
 
@@ -156,6 +157,7 @@ PARTS: Final = (
         ),
         ended=(
             EndedHandler(rotation.REFERENCE, rotation.ended, lambda _, id_: _station(id_)),
+            EndedHandler(VARIABLES, reported.answered, lambda _, id_: _station(id_)),
             EndedHandler(upgrade.REFERENCE, upgrade.ended, upgrade.ended_needs),
         ),
         timers=(

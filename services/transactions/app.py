@@ -13,14 +13,15 @@ from services.transactions import meter_api, reservations_api, service, signed_a
 from services.transactions.api import router
 from services.transactions.central_ids import issuing
 from services.transactions.domain.cost import UTC, Costs
+from services.transactions.domain.periods import PERIODS, Periods
 from services.transactions.meter_series import SeriesReader
 from services.transactions.tariffs_api import router as tariffs_router
 
 
-def build(env: Environment, rules: Rules, costs: Costs = UTC) -> Hosted:
+def build(env: Environment, rules: Rules, costs: Costs = UTC, periods: Periods = PERIODS) -> Hosted:
     """The service in this process; the rules about idTokens are auth's settings."""
     reader = SeriesReader(env.store("transactions"), env.clock, env.settings.meter_days)
-    made = service.build(env.pseudonyms, rules, costs, reader.roll_up)
+    made = service.build(env.pseudonyms, rules, costs, reader.roll_up, periods)
     partitions = env.settings.partition_count
 
     def routers(engine: Engine, store: Store, desk: CommandDesk) -> Sequence[APIRouter]:

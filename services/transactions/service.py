@@ -1,10 +1,14 @@
 """The transactions service as data for the engine."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
+
+import msgspec
 
 from ocppcore import standard, topics
 from ocppcore.authorization import NO_RULES, Rules
+from ocppcore.command_end import Ended
 from ocppcore.commands import ask_needs
 from ocppcore.contracts import tariffs as contract
 from ocppcore.contracts.charge_details import ChargeDetailDue, ChargeDetailMade, MakeChargeDetail, ReRate
@@ -36,9 +40,11 @@ from ocppcore.contracts.transactions import (
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import (
     ConnectionHandler,
+    Context,
     EndedHandler,
     Fold,
     Need,
+    Outcome,
     Part,
     Put,
     RequestHandler,
@@ -55,7 +61,9 @@ from services.transactions.domain import (
     book,
     charge_detail,
     cost,
+    credit,
     fallback,
+    grading,
     inquiry,
     open_transactions,
     remote,
@@ -63,6 +71,7 @@ from services.transactions.domain import (
     transaction,
 )
 from services.transactions.domain.cost import Costs
+from services.transactions.domain.periods import PERIODS, Periods
 
 
 def _event_needs(event: TransactionEvent) -> tuple[Need, ...]:
@@ -89,18 +98,39 @@ def _evolve_reconciled(event: TransactionReconciled, view: View) -> Iterable[Put
     yield from book.evolve_reconciled(event, view)
 
 
-INQUIRIES: Final = Part(
-    requests=(RequestHandler(StationEvidence.NAME, StationEvidence, inquiry.evidence, needs=inquiry.evidence_needs),),
-    ended=(EndedHandler(inquiry.REFERENCE, inquiry.answered, inquiry.ended_needs),),
-    timers=(TimerHandler(book.INQUIRE, inquiry.due, needs=inquiry.due_needs),),
-    connections=(ConnectionHandler(inquiry.connected, inquiry.connection_needs),),
-    folds=(
-        Fold(InquiryOpened, book.book_needs, book.evolve_opened),
-        Fold(InquiryMoved, book.book_needs, book.evolve_moved),
-        Fold(InquiriesResumed, book.book_needs, book.evolve_resumed),
-    ),
-)
-"""What the CSMS asks stations by itself, and what it concludes (E14)."""
+def inquiries(periods: Periods) -> Part:
+    """What the CSMS asks stations by itself, and what it concludes (E14)."""
+
+    def due(subject: str, view: View, context: Context) -> Outcome:
+        return _waiting(inquiry.due(subject, view, context), periods)
+
+    def ended(body: Ended, view: View, context: Context) -> Outcome:
+        return _waiting(inquiry.answered(body, view, context), periods)
+
+    return Part(
+        requests=(
+            RequestHandler(
+                StationEvidence.NAME,
+                StationEvidence,
+                partial(inquiry.evidence, periods=periods),
+                needs=inquiry.evidence_needs,
+            ),
+        ),
+        ended=(EndedHandler(inquiry.REFERENCE, ended, inquiry.ended_needs),),
+        timers=(TimerHandler(book.INQUIRE, due, needs=inquiry.due_needs),),
+        connections=(ConnectionHandler(partial(inquiry.connected, periods=periods), inquiry.connection_needs),),
+        folds=(
+            Fold(InquiryOpened, book.book_needs, book.evolve_opened),
+            Fold(InquiryMoved, book.book_needs, book.evolve_moved),
+            Fold(InquiriesResumed, book.book_needs, book.evolve_resumed),
+        ),
+    )
+
+
+def _waiting(outcome: Outcome, periods: Periods) -> Outcome:
+    if not outcome.events:
+        return outcome
+    return msgspec.structs.replace(outcome, events=tuple(grading.waiting(outcome.events, periods.bill_wait)))
 
 
 CHARGE_DETAILS: Final = Part(
@@ -113,11 +143,14 @@ CHARGE_DETAILS: Final = Part(
     timers=(TimerHandler(charge_detail.WAIT, charge_detail.due, charge_detail.due_needs),),
     folds=(
         Fold(ChargeDetailDue, derive=charge_detail.derive_due),
-        Fold(ChargeDetailMade, charge_detail.made_needs, charge_detail.evolve_made, charge_detail.project_made),
+        Fold(
+            ChargeDetailMade, charge_detail.made_needs, charge_detail.evolve_made, charge_detail.project_made,
+            credit.derive_made,
+        ),
     ),
     aggregates=(charge_detail.Charged,),
     tables=(charge_detail.CHARGE_DETAILS,),
-)
+)  # fmt: skip
 """What is billed of a transaction."""
 
 
@@ -126,11 +159,12 @@ def parts(
     rules: Rules = NO_RULES,
     costs: Costs = cost.UTC,
     roll_up: metering_part.Roll | None = None,
+    periods: Periods = PERIODS,
 ) -> tuple[Part, ...]:
     """Transactions, remote starts and stops, what is asked after, reservations, meter values over time, tariffs, what
     is billed, what tokens have open."""
     transactions = Part(
-        actions=routes(TransactionEvents(pseudonyms, rules, costs)),
+        actions=routes(TransactionEvents(pseudonyms, rules, costs, periods)),
         folds=(
             *(
                 Fold(kind, _event_needs, _evolve_event, _project_event)
@@ -149,7 +183,11 @@ def parts(
     costs_due = Part(
         timers=(
             TimerHandler(
-                cost.COST_DUE, lambda subject, view, at: cost.fall_due(costs, subject, view, at), cost.due_needs
+                cost.COST_DUE,
+                lambda subject, view, at: credit.also_spent(
+                    cost.fall_due(costs, subject, view, at), subject, view, costs.credit_step
+                ),
+                cost.due_needs,
             ),
         ),
         folds=(
@@ -219,10 +257,11 @@ def parts(
         transactions,
         costs_due,
         remotes,
-        INQUIRIES,
+        inquiries(periods),
         CHARGE_DETAILS,
         tariffs,
         open_transactions.part(),
+        credit.part(),
         reservation_part.part(rules),
         metering_part.part(roll_up),
     )
@@ -233,6 +272,7 @@ def build(
     rules: Rules = NO_RULES,
     costs: Costs = cost.UTC,
     roll_up: metering_part.Roll | None = None,
+    periods: Periods = PERIODS,
 ) -> Service:
     """The whole service; `roll_up` as in `metering_part.part`."""
-    return standard.build("transactions", parts(pseudonyms, rules, costs, roll_up))
+    return standard.build("transactions", parts(pseudonyms, rules, costs, roll_up, periods))

@@ -23,3 +23,4 @@ async def test_nothing_is_lost_or_doubled_whatever_dies() -> None:
     assert report.acknowledged > 100, "that was no load"
     assert report.commands, "no command was taken"
     assert report.events > report.acknowledged
+    assert report.charge_details > 10, "that was not worth comparing"

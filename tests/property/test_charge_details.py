@@ -12,7 +12,8 @@ from ocppcore.contracts.charge_details import ChargeDetail, ChargeDetailMade, Ma
 from ocppcore.contracts.inquiries import TransactionGraded
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.wire import load_json
-from services.transactions.domain.charge_detail import WAIT, WAIT_MS
+from services.transactions.domain.charge_detail import WAIT
+from services.transactions.domain.periods import PERIODS
 from services.transactions.service import parts
 from tests.support.given import NOW, World
 from tests.support.transaction_frames import event
@@ -26,7 +27,7 @@ def billed(payloads: list[dict[str, Any]]) -> list[ChargeDetail]:
         if payload is not None:
             world.call("TransactionEvent", payload)
         if place == len(payloads) // 2 or payload is None:
-            world.wait(WAIT_MS)
+            world.wait(PERIODS.bill_wait)
             if (WAIT, "cs-1/t1") in world.timers:
                 world.tick(WAIT, "cs-1/t1")
         while done < len(world.records):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 import orjson
 
+from csms.torture.judge import comparable
 from ocppcore import actions, topics
 from ocppcore.authorization import OpenState
 from ocppcore.contracts.charge_details import ChargeDetailMade
@@ -121,20 +122,10 @@ def charge_details(world: World) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for event, _ in _events(world, "transactions"):
         if isinstance(event, ChargeDetailMade):
-            made, offset = event.detail, event.detail.clock_offset_ms
+            made = event.detail
             if (made.station, made.transaction_id) in disputed:
                 continue
-            assert made.started_at is not None and made.ended_at is not None
-            plain = msgspec.structs.replace(
-                made,
-                clock_offset_ms=0,
-                started_at=made.started_at - offset,
-                ended_at=made.ended_at - offset,
-                periods=tuple(
-                    msgspec.structs.replace(one, start=one.start - offset, end=one.end - offset) for one in made.periods
-                ),
-            )
-            assert found.setdefault(made.id, msgspec.json.encode(plain)) == msgspec.json.encode(plain), made.id
+            assert found.setdefault(made.id, comparable(made)) == comparable(made), made.id
     return found
 
 

@@ -132,6 +132,8 @@ class LogFigures:
     transactions: int = 0
     queries: list[Query] = field(default_factory=list)
     flood: list[Flood] = field(default_factory=list)
+    priced: list[Closed] = field(default_factory=list)
+    """The closed loop under a tariff; each run right after one without."""
 
 
 @dataclass

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from csms.bench import flood, handshakes, limits, queries, scenarios, systems
 from csms.bench.figures import LogFigures, Report, middle
+from csms.bench.pricing import tariff
 from csms.bench.registration import register
 from csms.bench.replay import place, produce, replay
 from csms.bench.systems import System
@@ -145,11 +146,19 @@ async def _loads(options: Options, figures: LogFigures, system: System, bars: Ba
     def load(count: int, **more: object) -> LoadConfig:
         return scenarios.load(system.ocpp_url, count, passwords, **more)
 
-    with bars.bar(f"{system.name}: closed loop", options.runs) as come:
+    with bars.bar(f"{system.name}: closed loop, without and with a tariff", options.runs) as come:
         for number in range(options.runs):
             closed = await scenarios.closed_loop(system, load(options.stations, duration_s=options.seconds))
             figures.closed.append(closed)
-            come(number + 1, f"{closed.calls_per_s:,.0f} calls/s, {closed.cpu_us:.0f} µs")
+            async with tariff(system):
+                config = load(options.stations, duration_s=options.seconds, priced=True)
+                priced = await scenarios.closed_loop(system, config)
+            figures.priced.append(priced)
+            come(
+                number + 1,
+                f"{closed.calls_per_s:,.0f} calls/s, {closed.cpu_us:.0f} µs; "
+                f"priced {priced.calls_per_s:,.0f}, {priced.cpu_us:.0f} µs",
+            )
     half = max(1.0, middle([closed.calls_per_s for closed in figures.closed]) / 2)
     for rate, into in ((options.rate, figures.open), (half, figures.half)):
         with bars.bar(f"{system.name}: open loop, {rate:,.0f} calls/s", options.runs) as come:

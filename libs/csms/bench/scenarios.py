@@ -6,7 +6,7 @@ from csms.bench.figures import Closed, Held, Open, errors_of
 from csms.bench.registration import TOKEN, TOKEN_TYPE
 from csms.bench.systems import System
 from csms.bench.usage import Meter, family, rss_bytes
-from simulator.load import LoadConfig, LoadResult, drive_apart
+from simulator.load import NO_COST, LoadConfig, LoadError, LoadResult, drive_apart
 
 PREFIX = "BENCH"
 HEARTBEAT_S = 30.0
@@ -32,10 +32,23 @@ def load(url: str, stations: int, passwords: tuple[str, ...], **more: object) ->
 
 
 async def closed_loop(system: System, config: LoadConfig) -> Closed:
-    """As many calls as the system takes: every station sends its next CALL when the last is answered."""
+    """As many calls as the system takes: every station sends its next CALL when the last is answered.
+
+    Raises LoadError, also where cost is to be told (`config.priced`) and an answer does not.
+    """
     async with Meter(system.groups) as meter:
         result = await drive_apart(config)
+    if config.priced:
+        require_costs(result)
     return closed_figures(result, meter)
+
+
+def require_costs(result: LoadResult) -> None:
+    """Raises LoadError unless every answer that had to tell the cost did, and there were any."""
+    if missing := result.errors.get(NO_COST, 0):
+        raise LoadError(f"{missing} answers under a tariff without totalCost: {'; '.join(result.samples)}")
+    if not result.transactions:
+        raise LoadError("no transaction under a tariff ended within the window: make it longer")
 
 
 def closed_figures(result: LoadResult, meter: Meter) -> Closed:

@@ -23,6 +23,8 @@ AUTHORIZE_MS = 50.0
 """The longest that Authorize may take, at p99, while transactions run at half of what the system carries."""
 QUERY_MS = 50.0
 """The longest that a page of the list of transactions may take."""
+PRICED = 0.8
+"""The least share of its calls a second that the system keeps when every transaction has a tariff and running cost."""
 FLOODED = 2.0
 """How much slower the slowest of a hundred answers may be under a flood of wrong passwords."""
 
@@ -35,6 +37,7 @@ def table(report: Report) -> Table:
         shown.add_column(log.log, justify="right")
     shown.add_column("this machine, bare", justify="right")
     _closed(shown, report)
+    _priced(shown, report.logs)
     _open(shown, report)
     _half(shown, report.logs)
     _held(shown, report.logs)
@@ -73,6 +76,31 @@ def _closed(shown: Table, report: Report) -> None:
     _row(shown, report, "latency p99 at saturation (ms)", lambda run: run.p99_ms, "{:.1f}")
     _row(shown, report, "errors", lambda run: run.errors, "{:.0f}")
     _row(shown, report, "cores busy with anything else", lambda run: run.others_cores, "{:.1f}", style="dim")
+
+
+def _priced(shown: Table, logs: Sequence[LogFigures]) -> None:
+    """Against the runs without a tariff, between which these were made."""
+    if not any(log.priced for log in logs):
+        return
+    shown.add_section()
+    shown.add_row(
+        "[bold]with tariff and running cost[/bold]: calls/s, of plain (%)",
+        *(_share_of_plain(log) if log.priced else "" for log in logs),
+        "",
+    )
+    shown.add_row(
+        "CPU per call, all processes (µs)",
+        *_each(logs, lambda log: log.priced, lambda runs: f"{middle([run.cpu_us for run in runs]):.0f}"),
+        "",
+    )
+    shown.add_row(
+        "errors", *_each(logs, lambda log: log.priced, lambda runs: f"{middle([run.errors for run in runs]):.0f}"), ""
+    )
+
+
+def _share_of_plain(log: LogFigures) -> str:
+    calls, plain = (middle([run.calls_per_s for run in runs]) for runs in (log.priced, log.closed))
+    return f"{calls:,.0f}, {_judged([100 * calls / plain], 100 * PRICED, operator.ge, '≥', 0, 1)}"
 
 
 def _row(shown: Table, report: Report, name: str, value: Callable[[Closed], float], form: str, style: str = "") -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from csms import houses
 from csms.harness import NO_KEYS, PARTITIONS, System
 from csms.torture import judge
+from csms.torture.again import Said, said
+from ocppcore import topics
 from ocppcore.engine.batch import decode_event
 from ocppcore.kafka import KafkaLog
 from ocppcore.log import Log, Record, TopicPartition
@@ -23,6 +25,8 @@ class Events:
     count: int = 0
     repeats: int = 0
     faults: list[str] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
+    """Every TransactionEvent that came, in its station's order."""
 
 
 async def events(system: System, ledger: Ledger) -> Events:
@@ -43,6 +47,8 @@ async def events(system: System, ledger: Ledger) -> Events:
             if service == "transactions":
                 found.faults += judge.recorded_once(judge.business_keys(decoded), ledger)
                 found.faults += judge.billed_as_said(decoded)
+        for partition in range(PARTITIONS):
+            found.said += said(await _all(log, TopicPartition(topics.frames("transactions"), partition)))
     finally:
         await log.close()
     return found

@@ -121,6 +121,44 @@ def billed_as_said(events: Sequence[Event]) -> list[str]:
     return faults
 
 
+def comparable(made: ChargeDetail) -> bytes:
+    """The record's bytes, less what was measured of the station's clock: the one thing that depends on when its
+    messages were received. Its times are shown as the station said them, not corrected by that.
+
+    Nothing else is left out: ids follow from station, transaction and version, tariffs are named by id and version,
+    periods, energy and prices follow from the events; when a record was made is not in it.
+    """
+    offset = made.clock_offset_ms
+    periods = tuple(structs.replace(one, start=one.start - offset, end=one.end - offset) for one in made.periods)
+    return json.encode(
+        structs.replace(
+            made,
+            clock_offset_ms=0,
+            started_at=None if made.started_at is None else made.started_at - offset,
+            ended_at=None if made.ended_at is None else made.ended_at - offset,
+            periods=periods,
+        )
+    )
+
+
+def billed_alike(killed: Iterable[ChargeDetail], undisturbed: Iterable[ChargeDetail]) -> list[str]:
+    """The set of records under kills is, byte for byte (`comparable`), that of the run without, and it has prices."""
+    left, right = _by_id(killed), _by_id(undisturbed)
+    faults = [f"{one.transaction_id} of {one.station} has no price" for one in left.values() if not one.currency]
+    for id_ in left.keys() | right.keys():
+        if id_ not in right:
+            faults.append(f"billed only under kills: {left[id_]}")
+        elif id_ not in left:
+            faults.append(f"billed only without kills: {right[id_]}")
+        elif (one := comparable(left[id_])) != (other := comparable(right[id_])):
+            faults.append(f"billed otherwise under kills: {one.decode()} than without: {other.decode()}")
+    return faults
+
+
+def _by_id(records: Iterable[ChargeDetail]) -> dict[str, ChargeDetail]:
+    return {one.id: one for one in records}
+
+
 def _unpriced(made: ChargeDetail) -> bytes:
     """The record's bytes without what its tariff made of it."""
     nothing = Decimal(0)

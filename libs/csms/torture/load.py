@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import httpx
 
 from csms.harness import Routed, System
+from csms.torture import tariff
 from csms.torture.judge import Command
 from ocppcore.actions import ACTIONS
 from simulator.api import CsmsApi
@@ -98,15 +99,14 @@ class Load:
 async def load(
     system: System, url: str, *, stations: int, speed: float, seed: int, drain_s: float
 ) -> AsyncIterator[Load]:
-    """Stations that charge while inside; then all leave, and deliver what they have, for at most `drain_s`."""
-    tokens = tuple(IdToken(f"04{seed % 2**32:08X}{number:04X}") for number in range(TOKENS))
-    prefix = "TORTURE"
-    async with _api(system) as api:
-        await api.register_tokens(tokens)
+    """Stations that charge by a tariff while inside; then all leave, and deliver what they have, at most `drain_s`."""
+    tokens, prefix = tokens_of(seed), "TORTURE"
+    await register_tokens(system, seed)
+    await tariff.assign(system)
     config = FleetConfig(
         url=url, stations=stations, run=f"{time.time_ns():x}", seed=seed, prefix=prefix, tokens=tokens,
         speed=speed, faults=frozenset({"duplicates", "offline"}),
-        passwords=await _registered(system, [f"{prefix}-{number:05d}" for number in range(1, stations + 1)]),
+        passwords=await register_stations(system, [f"{prefix}-{number:05d}" for number in range(1, stations + 1)]),
     )  # fmt: skip
     notebook = Notebook()
     fleet = Fleet(config)
@@ -126,7 +126,18 @@ def _api(system: System) -> CsmsApi:
     return CsmsApi("http://csms", system.key, Routed(system.addresses))
 
 
-async def _registered(system: System, ids: list[str]) -> dict[str, str]:
+def tokens_of(seed: int) -> tuple[IdToken, ...]:
+    """The drivers' idTokens."""
+    return tuple(IdToken(f"04{seed % 2**32:08X}{number:04X}") for number in range(TOKENS))
+
+
+async def register_tokens(system: System, seed: int) -> None:
+    """All of them, accepted."""
+    async with _api(system) as api:
+        await api.register_tokens(tokens_of(seed))
+
+
+async def register_stations(system: System, ids: list[str]) -> dict[str, str]:
     """Passwords that the CSMS made, by station id."""
     passwords: dict[str, str] = {}
     async with system.client() as client:

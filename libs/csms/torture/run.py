@@ -16,11 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from csms.harness import ProcessFailed, Program, System, on_kafka
 from csms.houses import HOSTS
 from csms.kafka_broker import KafkaBroker
-from csms.torture import evidence, judge
+from csms.torture import again, evidence, judge
+from csms.torture.again import Said
 from csms.torture.balancer import Balancer
 from csms.torture.load import Load, load
 from csms.torture.plan import Kill, plan
 from csms.torture.victims import Broker, Database, Process, Victim, supervise
+from ocppcore.contracts.charge_details import ChargeDetail
 
 REPLICAS = {"gateway": 2, "transactions": 2}
 """Where one dies another goes on: connections move, cells change their owner."""
@@ -55,6 +57,7 @@ class Report:
     commands: Counter[str] = field(default_factory=Counter)
     events: int = 0
     events_published_again: int = 0
+    charge_details: int = 0
     seconds: float = 0.0
     faults: list[str] = field(default_factory=list)
     logs: Path | None = None
@@ -126,11 +129,13 @@ async def torture(wanted: Wanted, directory: Path, console: Console) -> Report:
         async with arena(directory) as place, Balancer(place.system.gateways).running() as balancer:
             supervisor = asyncio.create_task(supervise(place.victims.values()))
             try:
-                await _suffer(place, balancer.url, wanted, report, show)
+                heard, billed = await _suffer(place, balancer.url, wanted, report, show)
             finally:
                 supervisor.cancel()
                 await asyncio.wait([supervisor])
             await _judge_at_rest(place.system, report, show)
+        show("the same without kills", wanted.kills, report.acknowledged)
+        report.faults += await again.billed_alike(billed, heard, wanted.seed, place.system.environment, directory)
     if report.faults:
         report.logs = _keep_logs(directory)
     for victim in place.victims.values():
@@ -140,8 +145,11 @@ async def torture(wanted: Wanted, directory: Path, console: Console) -> Report:
     return report
 
 
-async def _suffer(place: Arena, url: str, wanted: Wanted, report: Report, show: Show) -> None:
-    """Load and kills; then, everything being up again, what its API says."""
+async def _suffer(
+    place: Arena, url: str, wanted: Wanted, report: Report, show: Show
+) -> tuple[Sequence[Said], Sequence[ChargeDetail]]:
+    """Load and kills; then, everything being up again, what its API says. What was heard of transactions, and what was
+    billed."""
     show("registering stations", 0, 0)
     async with load(
         place.system, url, stations=wanted.stations, speed=wanted.speed, seed=wanted.seed, drain_s=DRAINED_WITHIN_S
@@ -154,7 +162,7 @@ async def _suffer(place: Arena, url: str, wanted: Wanted, report: Report, show: 
         report.faults += await place.until_ready()
         await _acknowledged_more(charging, charging.acknowledged, report)
         show("last events", wanted.kills, charging.acknowledged)
-    await _judge_running(charging, report, show)
+    return await _judge_running(charging, report, show)
 
 
 async def _kill(place: Arena, kill: Kill, charging: Load, report: Report) -> None:
@@ -182,7 +190,7 @@ async def _acknowledged_more(charging: Load, than: int, report: Report) -> None:
     report.slowest_recovery_s = max(report.slowest_recovery_s, time.monotonic() - began)
 
 
-async def _judge_running(charging: Load, report: Report, show: Show) -> None:
+async def _judge_running(charging: Load, report: Report, show: Show) -> tuple[Sequence[Said], Sequence[ChargeDetail]]:
     notebook = charging.notebook
     show("comparing with the API", sum(report.kills.values()), charging.acknowledged)
     report.acknowledged, report.repeats_acknowledged = notebook.events, notebook.repeats
@@ -197,6 +205,9 @@ async def _judge_running(charging: Load, report: Report, show: Show) -> None:
     report.events, report.events_published_again = found.count, found.repeats
     report.faults += found.faults
     report.faults += await evidence.parked(charging.system)
+    billed = await again.charge_details(charging.system)
+    report.charge_details = len(billed)
+    return found.said, billed
 
 
 async def _judge_at_rest(system: System, report: Report, show: Show) -> None:

@@ -4,6 +4,7 @@ An event never carries an idToken in clear: it is named by its pseudonym, and it
 encrypted under the driver's own key, which no event holds.
 """
 
+from decimal import Decimal
 from typing import ClassVar, Literal
 
 import msgspec
@@ -115,6 +116,16 @@ class ClearCache(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cached_at: int | None = None
 
 
+class ChargeCredit(msgspec.Struct, frozen=True, kw_only=True):
+    """A charge detail record takes `amount` (negative: gives back) of a token's balance. Key = pseudonym; `number`: of
+    the record, counted for this token: what is not newer than the last one was taken already."""
+
+    NAME: ClassVar[str] = "auth.ChargeCredit.v1"
+    number: int
+    amount: Decimal
+    currency: str
+
+
 class PutApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Create an API key, or, with the id of one, replace it (the administrator's key at first start). Key = `id`."""
 
@@ -158,11 +169,12 @@ class TokenRegistered(TokenEvent, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class TokenChanged(TokenEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """`state` is the whole state after the change."""
+    """`state` is the whole state after the change; `charged`: how many of its records have changed its balance."""
 
     TYPE: ClassVar[str] = "auth.TokenChanged.v1"
     state: TokenState
     actor: str = ""
+    charged: int = 0
 
 
 class TokenRemoved(TokenEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -126,7 +126,8 @@ class ChargeDetailDue(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ChargeDetailMade(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A charge or a credit. `rerated`: the tariff that rates this transaction from now on; `actor`: who asked."""
+    """A charge or a credit. `rerated`: the tariff that rates this transaction from now on; `actor`: who asked.
+    `account`: whose balance it changes, a key of `transactions.open`; "": nobody's."""
 
     TYPE: ClassVar[str] = "transactions.ChargeDetailMade.v1"
     station: str
@@ -134,6 +135,7 @@ class ChargeDetailMade(Event, frozen=True, kw_only=True, omit_defaults=True):
     digest: str
     rerated: Tariff | None = None
     actor: str = ""
+    account: str = ""
 
     def subject(self) -> str:
         return self.station

@@ -82,7 +82,8 @@ class TransactionGraded(InquiryEvent, frozen=True, kw_only=True, omit_defaults=T
     """An ended transaction as far as it is known now: raised at its end, and whenever any of this changes.
 
     `started_at`, `ended_at` are corrected by `clock_offset_ms` where the station's clock was wrong; `energy_wh` is
-    decimal text, `token` the pseudonym of the idToken whose transaction it is.
+    decimal text, `token` the pseudonym of the idToken whose transaction it is. `bill_wait_ms`: how long one that is not
+    whole waits for more until it is billed.
     """
 
     TYPE: ClassVar[str] = "transactions.TransactionGraded.v1"
@@ -99,3 +100,4 @@ class TransactionGraded(InquiryEvent, frozen=True, kw_only=True, omit_defaults=T
     missing: int = 0
     conflicts: int = 0
     clock_offset_ms: int = 0
+    bill_wait_ms: int = 72 * 3600_000

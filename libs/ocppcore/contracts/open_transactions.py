@@ -4,17 +4,20 @@ A transaction lives in its station's cell; what a token may do at several statio
 cell of its key, where its starts arrive one after the other.
 """
 
+from decimal import Decimal
 from typing import ClassVar, Literal
 
 import msgspec
 
-from ocppcore.authorization import Held, OpenTransaction
+from ocppcore.authorization import Held, OpenTransaction, Spending
 from ocppcore.service import Event
 
 COUNT = "transactions.count.v1"
 STOP_EXCESS = "transactions.stop_excess.v1"
 
-Why = Literal["ConcurrentTx"]
+SPEND = "transactions.spend.v1"
+
+Why = Literal["ConcurrentTx", "NoCredit"]
 """Why a transaction that was let in is stopped, as AuthorizationStatusEnumType names it."""
 
 
@@ -38,13 +41,27 @@ class Count(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     limit: int = 0
 
 
+class Spend(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Request to the home of a token with a credit: what a transaction costs so far or, with the `version` of a charge
+    detail record, what that record adds to what was billed (negative: takes back)."""
+
+    transaction: str
+    transaction_id: str
+    cost: Decimal
+    currency: str
+    version: int | None = None
+    identity: str = ""
+
+
 class StopExcess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Request to a station's cell: stop a transaction that was one too many by the time its start was counted."""
+    """Request to a station's cell: stop a transaction that was one too many by the time its start was counted, or whose
+    driver has nothing left to spend. `station` "": that of the transaction which was counted last."""
 
     transaction_id: str
     why: Why
     key: str
     identity: str = ""
+    station: str = ""
 
 
 class TransactionCounted(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,12 +79,45 @@ class TransactionCounted(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class OpenTransactionsChanged(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """All that a token or group has open. `excess`: the transaction that just came and was one too many."""
+    """All that a token or group has open, and what it spends. `excess`: the transaction that just came and was one too
+    many, or used up the credit. `settled`: how many records have changed the balance so far."""
 
     TYPE: ClassVar[str] = "transactions.OpenTransactionsChanged.v1"
     key: str
     open: tuple[OpenTransaction, ...]
     excess: StopExcess | None = None
+    spending: tuple[Spending, ...] = ()
+    settled: int = 0
+
+    def subject(self) -> str:
+        return self.key
+
+
+class CreditSpent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """What a transaction costs by now, as the home of `token` is told: at its end, and in steps before."""
+
+    TYPE: ClassVar[str] = "transactions.CreditSpent.v1"
+    station: str
+    transaction_id: str
+    token: str
+    cost: Decimal
+    currency: str
+    identity: str = ""
+
+    def subject(self) -> str:
+        return self.station
+
+
+class CreditSettled(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A charge detail record changes the balance of `key`, once: it is the `number`-th that does."""
+
+    TYPE: ClassVar[str] = "transactions.CreditSettled.v1"
+    key: str
+    transaction: str
+    version: int
+    number: int
+    amount: Decimal
+    currency: str
 
     def subject(self) -> str:
         return self.key

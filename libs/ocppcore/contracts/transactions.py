@@ -42,11 +42,14 @@ class Agreed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Driver(msgspec.Struct, frozen=True, array_like=True):
-    """Of the token that a transaction is started with: what its tariff is chosen and told by. "": none."""
+    """Of the token that a transaction is started with: what its tariff is chosen and told by. "": none. `left`: what it
+    could spend then, were there no other transactions, in `currency`; None: it has no credit, but pays later."""
 
     group: str
     language1: str
     language2: str
+    left: Decimal | None = None
+    currency: str = ""
 
 
 class TransactionEvent(Event, frozen=True, kw_only=True):

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from ocppcore import actions, results
 from ocppcore.clock import to_rfc3339
 from ocppcore.command_payload import show
-from ocppcore.command_warnings import WARNINGS_MAX, warnings
-from ocppcore.commands import ASK, TABLE, Ask
+from ocppcore.command_warnings import UNFOLLOWED, WARNINGS_MAX, warnings
+from ocppcore.commands import ASK, TABLE, VARIABLES, Ask
 from ocppcore.contracts.device import EvseSpec, Limit
 from ocppcore.http import problems
 from ocppcore.http.auth import Caller, require
@@ -35,6 +35,10 @@ TIMEOUT_S_MAX: Final = 300
 LOOK_FIRST_S: Final = 0.01
 LOOK_MAX_S: Final = 0.25
 OPEN: Final = ("waiting", "queued", "sending")
+HEARD: Final[Mapping[str, Mapping[str, str]]] = {
+    "GetVariables": {"reply_service": "device", "reference": VARIABLES},
+}
+"""Actions whose answers tell something that services go by: who is told of them, whoever asked (I01.FR.02)."""
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,9 +189,15 @@ def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
         station = await desk.station(stationId)
         body = await request.body()
         ask = desk.ask(
-            station, action, body or b"{}", queue_for_ms=queueFor * 1000, timeout_ms=answerWithin * 1000, repeat=repeat
+            station,
+            action,
+            body or b"{}",
+            queue_for_ms=queueFor * 1000,
+            timeout_ms=answerWithin * 1000,
+            repeat=repeat,
+            **HEARD.get(action, {}),
         )
-        ask = await desk.examined(ask, body or b"{}")
+        ask = unfollowed(await desk.examined(ask, body or b"{}"))
         begun = await begin(write, ASK, station.key, ask)
         if isinstance(begun, Response):
             return begun
@@ -210,6 +220,13 @@ def _add(made: APIRouter, desk: CommandDesk, action: str) -> None:
         responses={200: {"description": "The command has ended"}, **RESPONSES, **problems.documented(404)},
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": inline(model)}}}},
     )
+
+
+def unfollowed(ask: Ask) -> Ask:
+    """Sent all the same, with a word on the operation that does more than send it."""
+    if ask.action not in UNFOLLOWED:
+        return ask
+    return msgspec.structs.replace(ask, warnings=(UNFOLLOWED[ask.action], *ask.warnings)[:WARNINGS_MAX])
 
 
 def inline(model: Any) -> dict[str, Any]:

@@ -16,8 +16,9 @@ import orjson
 
 from .driver import Driver
 from .report import Latency, LoadConfig, LoadResult
+from .station import NO_COST
 
-__all__ = ["Latency", "LoadConfig", "LoadError", "LoadResult", "drive", "drive_apart"]
+__all__ = ["NO_COST", "Latency", "LoadConfig", "LoadError", "LoadResult", "drive", "drive_apart"]
 
 
 class LoadError(Exception):

@@ -39,6 +39,7 @@ class Driver:
         self._sources = source_addresses(config.url)
         self.closed_loop = config.mode == "closed"
         self.idle = config.mode == "idle"
+        self.priced = config.priced
         self.running = False
         self.journal: IO[bytes] | None = None
         self.transactions = self.csms_calls = self.resent = 0

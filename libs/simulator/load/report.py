@@ -11,7 +11,7 @@ class LoadConfig:
     Heartbeat per station every `heartbeat_s`, measured likewise. Stations are PREFIX-00001 and on; `first`
     shifts the numbers, so that several processes share the work. `tokens`: `TYPE:VALUE` or `VALUE`, one per
     station in turn. `passwords`: one per station, in their order, instead of one `password` for all. `updates`:
-    Updated events per transaction."""
+    Updated events per transaction. `priced`: an answer to an Updated or Ended without totalCost is an error."""
 
     url: str
     stations: int
@@ -22,6 +22,7 @@ class LoadConfig:
     drain_s: float = 5.0
     heartbeat_s: float = 60.0
     updates: int = 8
+    priced: bool = False
     prefix: str = "LOAD"
     first: int = 1
     password: str | None = None

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .driver import Driver
 
 PENDING_RETRY_S = 1.0
+COSTED = frozenset({"Updated", "Ended"})
+"""Events with meter values whose answers tell the cost, where there is a tariff (I02, I03)."""
+NO_COST = "no totalCost"
 
 
 class LoadStation(asyncio.Protocol):
@@ -201,6 +204,8 @@ class LoadStation(asyncio.Protocol):
 
     def _text(self, data: bytes, start: int) -> None:
         if data.startswith(self._expected, start) and self.open:
+            if self._driver.priced and self.step.event in COSTED and b'"totalCost":' not in data:
+                self._driver.error(NO_COST, f"{self.id.decode()} {self.step.name}")
             if self.step.accepts and b'"status":"Accepted"' not in data:
                 self._answer(orjson.loads(data[start:]))
             else:

@@ -12,6 +12,7 @@ import msgspec
 from ocppcore.authorization import Credit, TokenState
 from ocppcore.clock import to_rfc3339
 from ocppcore.contracts.auth import (
+    ChargeCredit,
     IssueToken,
     PatchToken,
     PutToken,
@@ -45,10 +46,11 @@ OVER: Final = "issued-token-over"
 
 
 class Token(Aggregate, frozen=True, kw_only=True):
-    """id = pseudonym."""
+    """id = pseudonym. `charged`: the number of the last charge detail record that changed its balance."""
 
     KIND: ClassVar[str] = "Token"
     state: TokenState
+    charged: int = 0
 
 
 class DriverKey(Aggregate, frozen=True, kw_only=True):
@@ -92,7 +94,7 @@ def put(wanted: PutToken, view: View, context: Context) -> Outcome:
         return Outcome((registered,), result=result, puts=puts)
     if old.state == state:
         return Outcome(result=result, puts=puts)
-    changed = TokenChanged(at=context.now, token=pseudonym, state=state, actor=context.actor)
+    changed = TokenChanged(at=context.now, token=pseudonym, state=state, actor=context.actor, charged=old.charged)
     stale = caches.withdrawn(pseudonym, old.state, state, context.now)
     return Outcome((*stale, changed), result=result, puts=puts)
 
@@ -120,8 +122,21 @@ def patch(wanted: PatchToken, view: View, context: Context) -> Outcome:
     result = Result(200, represent(state))
     if state == old.state:
         return Outcome(result=result)
-    changed = TokenChanged(at=context.now, token=context.station, state=state, actor=context.actor)
+    changed = TokenChanged(at=context.now, token=context.station, state=state, actor=context.actor, charged=old.charged)
     return Outcome((*caches.withdrawn(context.station, old.state, state, context.now), changed), result=result)
+
+
+def charge(body: ChargeCredit, view: View, context: Context) -> Outcome:
+    """What was billed is taken from the balance, once; nothing where there is no credit in this currency any more."""
+    old = view.get(Token, context.station)
+    if old is None or old.state.credit is None or body.number <= old.charged:
+        return NOTHING
+    credit = old.state.credit
+    if credit.currency != body.currency:
+        return NOTHING
+    credit = msgspec.structs.replace(credit, balance=credit.balance - body.amount)
+    state = msgspec.structs.replace(old.state, credit=credit)
+    return Outcome((TokenChanged(at=context.now, token=context.station, state=state, charged=body.number),))
 
 
 def issue(wanted: IssueToken, view: View, context: Context) -> Outcome:
@@ -199,7 +214,7 @@ def represent(state: TokenState) -> dict[str, object]:
 
 
 def evolve(event: TokenRegistered | TokenChanged, _: View) -> Iterable[Put | Timer]:
-    yield Put(event.token, Token(state=event.state))
+    yield Put(event.token, Token(state=event.state, charged=getattr(event, "charged", 0)))
     if event.state.issued:
         yield Timer(OVER, event.token, event.state.valid_to)
 

@@ -1,15 +1,18 @@
-"""What a station's reports say of it that other services go by: whether it shows tariffs and messages (I01.FR.02)."""
+"""What a station says of itself, in reports and answers to GetVariables, that other services go by: whether it shows
+tariffs and messages (I01.FR.02)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 from pydantic import MISSING
 
-from ocppcore.contracts.device import StationChanged
-from ocppcore.service import Context, View
+from ocppcore.command_end import Ended
+from ocppcore.contracts.device import StationChanged, StationState
+from ocppcore.service import NOTHING, Context, Outcome, View
 from ocppcore.tariff import SHOWING_COMPONENTS
-from ocppcore.v201 import NotifyReportRequest
+from ocppcore.v201 import GetVariablesResponse, NotifyReportRequest
+from ocppcore.wire import decode
 from services.device.domain.station import changes, station_of
 
 AVAILABLE: Final = "available"
@@ -21,13 +24,33 @@ def heard(request: NotifyReportRequest, view: View, context: Context) -> Iterabl
     state = station_of(view, context.station).state
     if state is None or request.reportData is MISSING:
         return ()
+    said = [
+        (data.component.name, data.variable.name, str(attribute.value))
+        for data in request.reportData
+        for attribute in data.variableAttribute
+    ]
+    return _known(state, said, context)
+
+
+def answered(body: Ended, view: View, context: Context) -> Outcome:
+    """The same from an answer to GetVariables."""
+    state = station_of(view, context.station).state
+    if state is None or body.status != "answered":
+        return NOTHING
+    results = decode(GetVariablesResponse, bytes(body.response)).getVariableResult
+    said = [
+        (one.component.name, one.variable.name, str(one.attributeValue))
+        for one in results
+        if one.attributeStatus == "Accepted" and one.attributeType in (MISSING, "Actual")
+    ]
+    return Outcome(tuple(_known(state, said, context)))
+
+
+def _known(state: StationState, said: Iterable[tuple[str, str, str]], context: Context) -> Sequence[StationChanged]:
+    """`said`: component, variable, value."""
     found = dict(state.reported)
-    for data in request.reportData:
-        name = SHOWING_COMPONENTS.get(data.component.name.casefold())
-        if name is None or data.variable.name.casefold() != AVAILABLE:
-            continue
-        for attribute in data.variableAttribute:
-            truth = _TRUTH.get(str(attribute.value).casefold())
-            if truth is not None:
-                found[name] = truth
+    for component, variable, value in said:
+        name, truth = SHOWING_COMPONENTS.get(component.casefold()), _TRUTH.get(value.casefold())
+        if name is not None and truth is not None and variable.casefold() == AVAILABLE:
+            found[name] = truth
     return changes(state, msgspec.structs.replace(state, reported=found), context)  # type: ignore[return-value]

@@ -29,6 +29,7 @@ from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcom
 from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from ocppcore.wire import dump_json, load_json
 from services.transactions.domain import (
+    credit,
     fallback,
     grading,
     inquiry,
@@ -42,6 +43,7 @@ from services.transactions.domain import (
 from services.transactions.domain.book import StationBook, book_of
 from services.transactions.domain.cost import UTC, Costs
 from services.transactions.domain.metering import current, fallen, first_and_last, registers
+from services.transactions.domain.periods import PERIODS, Periods
 from services.transactions.domain.said import Request, Said, milliseconds, read
 from services.transactions.domain.transaction import (
     Transaction,
@@ -82,6 +84,7 @@ class TransactionEvents:
     pseudonyms: Pseudonyms
     rules: Rules = NO_RULES
     costs: Costs = UTC
+    periods: Periods = PERIODS
 
     @property
     def asker(self) -> asking.Asker:
@@ -153,7 +156,8 @@ class TransactionEvents:
             if kept == digest or is_known_conflict(view, context.station, transaction_id, seq_no, digest):
                 return Outcome(reply=response)
             conflict = self._conflict(request, context, digest, kept, asked.pseudonym)
-            return Outcome((conflict, *grading.disputed(conflict, view)), reply=response)
+            regraded = grading.waiting(grading.disputed(conflict, view), self.periods.bill_wait)
+            return Outcome((conflict, *regraded), reply=response)
         event, told = self.costs.priced(
             self._event(said, view, context, digest, asked), asked.token, bool(said.meter_values), view, context
         )
@@ -165,8 +169,10 @@ class TransactionEvents:
         if said.meter_values:
             events += _metering(said, evse, view, context)
         events += meter_gaps.noticed(event, held, evse, view, context)
+        if event.cost is not None and (spent := credit.spent(event, held, view, self.costs.credit_step)) is not None:
+            events.append(spent)
         events += self._effects(event, view, context)
-        events += inquiry.after_event(event, view)
+        events += inquiry.after_event(event, view, self.periods)
         if _concerns(request):
             events += open_transactions.after_event(event, info, asked.token, self.asker, view)
         if request.idToken is not None or request.reservationId is not None:

@@ -41,14 +41,13 @@ from ocppcore.service import (
 )
 from ocppcore.store import Table, Upsert
 from ocppcore.tariff import Tariff
+from services.transactions.domain import credit
 from services.transactions.domain.cost import Agreement
 from services.transactions.domain.course import Course, course
 from services.transactions.domain.rating import Bill, rate, rate_along
 from services.transactions.domain.transaction import Transaction, transaction_key
 
 WAIT: Final = "charge-detail"
-WAIT_MS: Final = 72 * 3600_000
-"""So long after the last news a transaction that is not whole is billed as it is known."""
 ZONE: Final = "UTC"
 
 CHARGE_DETAILS = Table(
@@ -86,7 +85,8 @@ CHARGE_DETAILS = Table(
 
 
 class Charged(Aggregate, frozen=True, kw_only=True):
-    """What was billed of a transaction last; id = `transaction_key`. `rerated`: rates it instead of its own tariffs."""
+    """What was billed of a transaction last; id = `transaction_key`. `rerated`: rates it instead of its own tariffs.
+    `account`: whose balance it changed."""
 
     KIND: ClassVar[str] = "Charged"
     id: str
@@ -94,6 +94,7 @@ class Charged(Aggregate, frozen=True, kw_only=True):
     digest: str
     summary: ChargeDetail
     rerated: Tariff | None = None
+    account: str = ""
 
 
 def needs(body: MakeChargeDetail | ReRate, station: str) -> tuple[Need, ...]:
@@ -113,7 +114,8 @@ def make(body: MakeChargeDetail, view: View, context: Context) -> Outcome:
         return NOTHING
     agreement = view.get(Agreement, key) or Agreement()
     zone = agreement.zone or _zone(view, context)
-    return Outcome(tuple(_amended(held, charged, agreement.tariffs, zone, "late", context)))
+    account = credit.account(agreement, held.owner[0] if held.owner else "")
+    return Outcome(tuple(_amended(held, charged, agreement.tariffs, zone, "late", context, account)))
 
 
 def rerate(body: ReRate, view: View, context: Context) -> Outcome:
@@ -127,7 +129,8 @@ def rerate(body: ReRate, view: View, context: Context) -> Outcome:
     override = msgspec.structs.replace(charged, rerated=body.tariff)
     agreement = view.get(Agreement, key)
     zone = (agreement.zone if agreement else "") or _zone(view, context)
-    events = tuple(_amended(held, override, {}, zone, "rerated", context))
+    account = credit.account(agreement, held.owner[0] if held.owner else "")
+    events = tuple(_amended(held, override, {}, zone, "rerated", context, account))
     made = [event.detail.id for event in events if isinstance(event, ChargeDetailMade)]
     return Outcome(events, result=Result(200, {"made": made}))
 
@@ -138,7 +141,13 @@ def _zone(view: View, context: Context) -> str:
 
 
 def _amended(
-    held: Transaction, charged: Charged | None, tariffs: Mapping[str, Tariff], zone: str, why: Why, context: Context
+    held: Transaction,
+    charged: Charged | None,
+    tariffs: Mapping[str, Tariff],
+    zone: str,
+    why: Why,
+    context: Context,
+    account: str,
 ) -> Iterable[Event]:
     rerated = charged.rerated if charged else None
     version = charged.version if charged else 0
@@ -148,14 +157,20 @@ def _amended(
     if charged is not None:
         if charged.digest == digest:
             return
-        credit = credit_of(charged.summary, version + 1, why)
-        yield _made(credit, digest_of(credit), context, rerated)
-    yield _made(made, digest, context, rerated)
+        back = credit_of(charged.summary, version + 1, why)
+        yield _made(back, digest_of(back), context, rerated, charged.account)
+    yield _made(made, digest, context, rerated, account)
 
 
-def _made(made: ChargeDetail, digest: str, context: Context, rerated: Tariff | None) -> ChargeDetailMade:
+def _made(made: ChargeDetail, digest: str, context: Context, rerated: Tariff | None, account: str) -> ChargeDetailMade:
     return ChargeDetailMade(
-        at=context.now, station=made.station, detail=made, digest=digest, rerated=rerated, actor=context.actor
+        at=context.now,
+        station=made.station,
+        detail=made,
+        digest=digest,
+        rerated=rerated,
+        actor=context.actor,
+        account=account,
     )
 
 
@@ -270,7 +285,7 @@ def credit_of(charge: ChargeDetail, version: int, why: Why) -> ChargeDetail:
 def evolve_graded(event: TransactionGraded, view: View) -> Iterable[Timer]:
     """A whole transaction is billed at once (`derive_graded`), another one once nothing was heard for the wait."""
     key = transaction_key(event.station, event.transaction_id)
-    yield Timer(WAIT, key, None if event.grade == "complete" else event.at + WAIT_MS)
+    yield Timer(WAIT, key, None if event.grade == "complete" else event.at + event.bill_wait_ms)
 
 
 def derive_graded(event: TransactionGraded, follow: Follow) -> Iterable[NewRecord]:
@@ -322,7 +337,14 @@ def evolve_made(event: ChargeDetailMade, _: View) -> Iterable[Put]:
     if made.kind == "credit":
         return
     bare = msgspec.structs.replace(made, periods=(), lines=())
-    charged = Charged(id=made.id, version=made.version, digest=event.digest, summary=bare, rerated=event.rerated)
+    charged = Charged(
+        id=made.id,
+        version=made.version,
+        digest=event.digest,
+        summary=bare,
+        rerated=event.rerated,
+        account=event.account,
+    )
     yield Put(transaction_key(event.station, made.transaction_id), charged)
 
 

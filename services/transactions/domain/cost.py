@@ -65,7 +65,7 @@ class Agreement(Aggregate, frozen=True, kw_only=True):
     `last`: the newest of them, `shown`: what the driver knows of, `told`: by seqNo, what an answer told of (I06).
     `driver`: of the token whose transaction it is, with the seqNo of its event. `asks`: the station is told the cost
     in answers to its meter values, it needs no CostUpdated. `shows`: as in Agreed; `due`: when it is sent the cost,
-    `told_cost`: what it was sent last.
+    `told_cost`: what it was sent last; `spent`: what the driver's account was told last.
     """
 
     KIND: ClassVar[str] = "Agreement"
@@ -79,6 +79,7 @@ class Agreement(Aggregate, frozen=True, kw_only=True):
     shows: bool = True
     due: int | None = None
     told_cost: Decimal | None = None
+    spent: Decimal | None = None
 
 
 class Answer(NamedTuple):
@@ -115,11 +116,13 @@ def to_wire(text: Text) -> MessageContentType:
 @dataclass(frozen=True)
 class Costs:
     """What the installation sets. `zone`: of stations that name none. A station that does not ask for the cost is sent
-    it every `update_s` seconds (0: never) where it has grown by `update_step` or more."""
+    it every `update_s` seconds (0: never) where it has grown by `update_step` or more. A driver's credit is told the
+    cost in steps of `credit_step`."""
 
     zone: str = "UTC"
     update_s: int = 900
     update_step: Decimal = Decimal("0.01")
+    credit_step: Decimal = Decimal(1)
 
     def needs(self, station: str, transaction_id: str) -> tuple[Need, ...]:
         return ((Agreement, transaction_key(station, transaction_id)),)
@@ -190,7 +193,7 @@ class Costs:
         if owner == event.seq_no and index != EMPTY:
             state = token or TokenState(type="", status="Accepted")
             group = normalise(state.group.id_token) if state.group else ""
-            more["driver"] = Driver(group, state.language1 or "", state.language2 or "")
+            more["driver"] = _driver(state, group)
         whose = Whose(pseudonym, group, event.station)
         moment = event.timestamp if event.offline else context.now
         tariff = index.choose(whose, moment)
@@ -245,6 +248,13 @@ def bill_of(transaction: Transaction, tariffs: Mapping[str, Tariff], zone: str) 
         return None
     found = course(transaction.course, transaction.energy_wh)
     return rate_along(tariffs, found, zone) if found is not None else None
+
+
+def _driver(state: TokenState, group: str) -> Driver:
+    languages = state.language1 or "", state.language2 or ""
+    if state.credit is None:
+        return Driver(group, *languages)
+    return Driver(group, *languages, state.credit.balance + state.credit.limit, state.credit.currency)
 
 
 def _shows(station: StationState | None) -> bool:
@@ -330,22 +340,22 @@ def evolve(event: TransactionEvent, view: View) -> Iterable[Put | Timer]:
 
 
 COST_DUE: Final = "cost-due"
-_SUBJECT: Final = "/cost"
+TIMER_SUFFIX: Final = "/cost"
 
 
 def timer_subject(key: str) -> str:
     """Of the timer of a transaction, by its `transaction_key`."""
-    return key + _SUBJECT
+    return key + TIMER_SUFFIX
 
 
 def due_needs(subject: str) -> Sequence[Need]:
-    key = subject.removesuffix(_SUBJECT)
+    key = subject.removesuffix(TIMER_SUFFIX)
     return ((Transaction, key), (Agreement, key))
 
 
 def fall_due(costs: Costs, subject: str, view: View, context: Context) -> Outcome:
     """The cost by now, with the time that has gone since the last event, where it is more than the station knows."""
-    key = subject.removesuffix(_SUBJECT)
+    key = subject.removesuffix(TIMER_SUFFIX)
     held, agreement = view.get(Transaction, key), view.get(Agreement, key)
     if held is None or agreement is None or held.ended is not None or agreement.due is None:
         return NOTHING

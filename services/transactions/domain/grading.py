@@ -1,10 +1,13 @@
 """What an ended transaction comes to, for whoever bills it: one event at its end, another whenever that changes."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from ocppcore.contracts.inquiries import TransactionGraded
 from ocppcore.contracts.transactions import TransactionConflict
-from ocppcore.service import View
+from ocppcore.service import Event, View
+from services.transactions.domain.periods import PERIODS
 from services.transactions.domain.transaction import Transaction, transaction_key
 
 
@@ -39,6 +42,16 @@ def graded(before: Transaction | None, after: Transaction, at: int) -> list[Tran
     if before is not None and before.over and figures(before, at) == found:
         return []
     return [found]
+
+
+def waiting(events: Iterable[Event], wait_ms: int) -> list[Event]:
+    """The events, with how long what is not whole waits until it is billed."""
+    if wait_ms == PERIODS.bill_wait:
+        return list(events)
+    return [
+        msgspec.structs.replace(one, bill_wait_ms=wait_ms) if isinstance(one, TransactionGraded) else one
+        for one in events
+    ]
 
 
 def disputed(event: TransactionConflict, view: View) -> list[TransactionGraded]:

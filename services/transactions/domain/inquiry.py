@@ -32,24 +32,21 @@ from services.transactions.domain.book import (
     StationBook,
     book_of,
 )
+from services.transactions.domain.periods import PERIODS, Periods
 from services.transactions.domain.transaction import Transaction, merged, reconciled, transaction_key
 
 REFERENCE: Final = "inquiry/"
 ACTION: Final = "GetTransactionStatus"
-GRACE_MS: Final = 60_000
-"""How long an end may be on its way when a boot or an Available connector shows that it should have come."""
 FIRST_PAUSE_MS: Final = 30_000
 PAUSE_MAX_MS: Final = 3600_000
 ATTEMPTS_MAX: Final = 12
 """Questions about one thing: with the pauses between them about five hours of a connected station."""
-PATIENCE_MS: Final = 72 * 3600_000
-"""How long a station may be away until what it would have said is concluded without it."""
 
 
 # Opening
 
 
-def after_event(event: TransactionEvent, view: View) -> list[Event]:
+def after_event(event: TransactionEvent, view: View, periods: Periods = PERIODS) -> list[Event]:
     """What a new event gives reason to do: grade a transaction that has ended, ask after events that are missing after
     the end or after an event that was sent late, doubt another transaction that is open at the same EVSE."""
     held = view.get(Transaction, transaction_key(event.station, event.transaction_id))
@@ -57,24 +54,33 @@ def after_event(event: TransactionEvent, view: View) -> list[Event]:
     found: list[Event] = []
     if isinstance(event, TransactionEnded) or event.offline or (held is not None and held.over):
         after = merged(held, event)
-        found += grading.graded(held, after, event.at)
-        found += _missing(event, after, book)
+        found += grading.waiting(grading.graded(held, after, event.at), periods.bill_wait)
+        found += _missing(event, after, book, periods)
     if isinstance(event, TransactionStarted) and held is None and event.evse_id and not event.offline:
         for other in book.open:
             if other.evse == event.evse_id:
-                found += _opened(book, event.station, other.transaction_id, "replaced", event.at, GRACE_MS)
+                wait = periods.grace
+                found += _opened(book, event.station, other.transaction_id, "replaced", event.at, wait, periods)
     return found
 
 
-def _missing(event: TransactionEvent, after: Transaction, book: StationBook) -> list[Event]:
+def _missing(event: TransactionEvent, after: Transaction, book: StationBook, periods: Periods) -> list[Event]:
     """An inquiry after missing events, unless one is under way or the station has said that no more will come."""
     if not after.missing or after.missing == after.gaps_final:
         return []
-    return _opened(book, event.station, event.transaction_id, "gap" if after.over else "offline", event.at, 0)
+    reason: Reason = "gap" if after.over else "offline"
+    return _opened(book, event.station, event.transaction_id, reason, event.at, 0, periods)
 
 
 def _opened(
-    book: StationBook, station: str, transaction_id: str, reason: Reason, at: int, wait_ms: int, epoch: int = -1
+    book: StationBook,
+    station: str,
+    transaction_id: str,
+    reason: Reason,
+    at: int,
+    wait_ms: int,
+    periods: Periods,
+    epoch: int = -1,
 ) -> list[Event]:
     if book.about(transaction_id) or len(book.inquiries) >= INQUIRIES_MAX:
         return []
@@ -85,19 +91,20 @@ def _opened(
             transaction_id=transaction_id,
             reason=reason,
             due=at + wait_ms,
-            deadline=at + PATIENCE_MS,
+            deadline=at + periods.patience,
             epoch=epoch,
         )
     ]
 
 
-def evidence(body: StationEvidence, view: View, context: Context) -> Outcome:
+def evidence(body: StationEvidence, view: View, context: Context, periods: Periods = PERIODS) -> Outcome:
     """A boot makes every open transaction doubtful, an Available connector those of its EVSE."""
     book = book_of(view, context.station)
     events: list[Event] = []
     for one in book.open[: INQUIRIES_MAX - len(book.inquiries)]:
         if body.what == "boot" or one.evse == body.evse_id:
-            events += _opened(book, context.station, one.transaction_id, body.what, context.now, GRACE_MS)
+            wait = periods.grace
+            events += _opened(book, context.station, one.transaction_id, body.what, context.now, wait, periods)
     return Outcome(events)
 
 
@@ -109,7 +116,7 @@ def connection_needs(station: str) -> tuple[Need, ...]:
     return ((StationBook, station),)
 
 
-def connected(view: View, context: Context) -> Outcome:
+def connected(view: View, context: Context, periods: Periods = PERIODS) -> Outcome:
     """A station that comes back with open transactions is asked for its queue; what waited for it is due."""
     book, connection = book_of(view, context.station), context.connection
     if connection is None or not connection.connected or connection.epoch <= book.epoch:
@@ -118,7 +125,7 @@ def connected(view: View, context: Context) -> Outcome:
     if any(not one.command_id for one in book.inquiries):
         events.append(InquiriesResumed(at=context.now, station=context.station))
     if book.open:
-        events += _opened(book, context.station, "", "reconnect", context.now, 0, connection.epoch)
+        events += _opened(book, context.station, "", "reconnect", context.now, 0, periods, connection.epoch)
     return Outcome(events)
 
 

@@ -7,7 +7,7 @@ the home sees one after the other, and has the later one stopped.
 
 import hashlib
 from collections.abc import Iterable
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -19,6 +19,7 @@ from ocppcore.authorization import (
     IdTokenInfo,
     OpenState,
     OpenTransaction,
+    Spending,
     TokenState,
     is_over,
     limits,
@@ -71,10 +72,12 @@ AGAIN: Final = frozenset({"Authorized", "RemoteStart"})
 
 
 class OpenTransactions(Aggregate, frozen=True, kw_only=True):
-    """At the home of a token or group; id = the key in `transactions.open`."""
+    """At the home of a token or group; id = the key in `transactions.open`. It stays once a record was settled."""
 
     KIND: ClassVar[str] = "OpenTransactions"
     open: tuple[OpenTransaction, ...] = ()
+    spending: tuple[Spending, ...] = ()
+    settled: int = 0
 
 
 class Counted(Aggregate, frozen=True, kw_only=True):
@@ -255,31 +258,41 @@ def derive_occupied(event: StationOccupied, follow: Follow) -> Iterable[NewRecor
 def count(body: Count, view: View, context: Context) -> Outcome:
     """One more is open, or one less. One more than may be is counted all the same, until it is stopped."""
     key = context.station
-    known = view.get(OpenTransactions, key)
-    before = known.open if known else ()
+    known = view.get(OpenTransactions, key) or OpenTransactions()
+    before = known.open
     others = tuple(one for one in before if one.transaction != body.transaction)
     if body.since is None:
         if len(others) == len(before):
             return NOTHING
-        return Outcome((OpenTransactionsChanged(at=context.now, key=key, open=others),))
+        return Outcome((changed(known, key, context, open=others),))
     if len(others) < len(before) or len(before) >= COUNTED_MAX:
         return NOTHING
     now = (*before, OpenTransaction(body.transaction, body.since))
     excess = None
     if is_over(body.limit, OpenState(open=now), body.transaction, context.now):
         excess = StopExcess(transaction_id=body.transaction_id, identity=body.identity, why="ConcurrentTx", key=key)
-    return Outcome((OpenTransactionsChanged(at=context.now, key=key, open=now, excess=excess),))
+    return Outcome((changed(known, key, context, open=now, excess=excess),))
+
+
+def changed(known: OpenTransactions, key: str, context: Context, **more: Any) -> OpenTransactionsChanged:
+    """What is known, with a change."""
+    fields = {"open": known.open, "spending": known.spending, "settled": known.settled, **more}
+    return OpenTransactionsChanged(at=context.now, key=key, **fields)
 
 
 def evolve_open(event: OpenTransactionsChanged, _: View) -> Iterable[Put | Drop]:
-    yield Put(event.key, OpenTransactions(open=event.open)) if event.open else Drop(OpenTransactions, event.key)
+    if event.open or event.spending or event.settled:
+        yield Put(event.key, OpenTransactions(open=event.open, spending=event.spending, settled=event.settled))
+    else:
+        yield Drop(OpenTransactions, event.key)
 
 
 def derive_open(event: OpenTransactionsChanged, follow: Follow) -> Iterable[NewRecord]:
     """The state for those who decide, and the stop of what is one too many."""
-    yield _state(event.key, OpenState(open=event.open, deleted=not event.open), event.at, follow)
+    empty = not event.open and not event.spending
+    yield _state(event.key, OpenState(open=event.open, spending=event.spending, deleted=empty), event.at, follow)
     if event.excess is not None:
-        station = event.open[-1].station
+        station = event.excess.station or event.open[-1].station
         yield _request(STOP_EXCESS, station, event.excess, f"{follow.id}/excess", event.at, follow)
 
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 
 from ocppcore import topics
 from ocppcore.clock import system_clock
+from ocppcore.commands import ENDED, VARIABLES
 from ocppcore.contracts.device import Limit
 from ocppcore.envelope import ConnectionChange, Frame, FrameKind, connection_record, frame_record, parse_outbound
 from ocppcore.http.commands import CommandDesk, Registered
@@ -215,3 +216,18 @@ def _kept(api: Served, event: str) -> list[dict[str, object]]:
 
 async def test_a_command_that_has_no_later_results_shows_none(api: Served) -> None:
     assert "results" not in json.loads(await answered(api, '[3,"ID",{"status":"Accepted"}]'))
+
+
+@pytest.mark.requirement("I01.FR.02")
+async def test_the_answer_to_get_variables_reaches_the_registry_too(api: Served) -> None:
+    said = (
+        '{"getVariableResult":[{"attributeStatus":"UnknownVariable","component":{"name":"C"},"variable":{"name":"V"}}]}'
+    )
+    shown = json.loads(await answered(api, f'[3,"ID",{said}]', "GetVariables", {"getVariableData": [WANTED]}))
+    reader = api.log.reader()
+    reader.assign({TopicPartition(topics.requests("device"), n): 0 for n in range(PARTITIONS)})
+    told: list[dict[str, Any]] = []
+    async with asyncio.timeout(5):
+        while not told:
+            told = [json.loads(one.value) for one in await reader.fetch(50, 5) if one.headers["ce_type"] == ENDED]
+    assert (told[0]["command_id"], told[0]["reference"]) == (shown["commandId"], VARIABLES)

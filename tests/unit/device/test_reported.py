@@ -1,8 +1,11 @@
 """Reports that say whether a station shows tariffs: given a station, when it reports, then others know."""
 
+import msgspec
 import pytest
 
 from ocppcore import topics
+from ocppcore.command_end import ENDED, Ended
+from ocppcore.commands import VARIABLES
 from ocppcore.contracts.device import PutStation, StationFields
 from services.device.service import PARTS
 from tests.support.given import World
@@ -54,3 +57,34 @@ def test_the_report_of_an_unknown_station_is_kept_all_the_same() -> None:
 def test_a_report_without_data_says_nothing() -> None:
     payload = {"requestId": 1, "generatedAt": "2023-11-14T22:00:00Z", "seqNo": 0}
     assert len(world().call("NotifyReport", payload).events) == 1
+
+
+def answer(made: World, status: str = "answered", **more: str) -> int:
+    """How many events a station's answer to GetVariables left."""
+    result = {
+        "attributeStatus": "Accepted",
+        "attributeValue": "false",
+        "component": {"name": "TariffCostCtrlr"},
+        "variable": {"name": "Available"},
+        **more,
+    }
+    body = Ended(
+        command_id="c",
+        action="GetVariables",
+        status=status,  # type: ignore[arg-type]
+        reference=VARIABLES,
+        response=msgspec.Raw(msgspec.json.encode({"getVariableResult": [result]} if status == "answered" else None)),
+    )
+    return len(made.ask(ENDED, body, key="cs-1").events)
+
+
+@pytest.mark.requirement("I01.FR.02")
+def test_an_answer_to_get_variables_tells_the_same_as_a_report() -> None:
+    made = world()
+    assert answer(made, "timeout") == 0
+    assert answer(made, attributeStatus="Rejected") == 0
+    assert answer(made, attributeType="Target") == 0
+    assert answer(made, attributeType="Actual") == 1
+    assert answer(made) == 0, "nothing new"
+    assert made.published(topics.STATIONS)[-1]["reported"] == {"TariffCostCtrlr": False}
+    assert answer(World("device", PARTS)) == 0

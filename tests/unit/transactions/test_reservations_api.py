@@ -15,6 +15,7 @@ from ocppcore.clock import system_clock
 from ocppcore.contracts.device import ConnectorSpec, ConnectorState, EvseSpec, StationState, connector_key
 from ocppcore.envelope import ConnectionChange, Frame, connection_record, frame_record, parse_outbound
 from ocppcore.http.commands import CommandDesk, Registered
+from ocppcore.http.commands import router as commands_router
 from ocppcore.log import TopicPartition
 from ocppcore.pseudonym import Pseudonyms
 from ocppcore.seal import Seal
@@ -43,7 +44,8 @@ async def api() -> AsyncIterator[Served]:
         return Registered(id="CS-1", evses=EVSES) if station == "cs-1" else None
 
     def routers(store: Store) -> Sequence[APIRouter]:
-        return [router(store, CommandDesk("transactions", store, registered, PSEUDONYMS, SEAL), PSEUDONYMS)]
+        desk = CommandDesk("transactions", store, registered, PSEUDONYMS, SEAL)
+        return [router(store, desk, PSEUDONYMS), commands_router(desk)]
 
     async with served(build(PSEUDONYMS), routers) as made:
         state = StationState(id="CS-1", security_profile=1, credential=None, registration="Accepted", evses=EVSES)
@@ -163,3 +165,16 @@ async def test_other_stations_and_their_ids_are_unknown(api: Served) -> None:
     assert (await api.client.delete("/stations/CS-1/reservations/5")).status_code == 404
     assert (await api.client.get("/stations/CS-1/reservations/5")).status_code == 404
     assert (await api.as_("viewer").post("/stations/CS-1/reservations", json=body())).status_code == 403
+
+
+async def test_a_raw_reserve_now_is_sent_and_says_which_api_keeps_reservations(api: Served) -> None:
+    raw = {"id": 7, "expiryDateTime": "2036-01-01T00:00:00Z", "idToken": {"idToken": "04SECRET99", "type": "ISO14443"}}
+    async with asyncio.TaskGroup() as group:
+        group.create_task(station(api, ["Accepted", "Accepted"]))
+        sent = await api.client.post("/stations/CS-1/commands/ReserveNow", json=raw)
+        assert (sent.status_code, sent.json()["status"]) == (200, "answered"), sent.text
+        (warning,) = sent.json()["warnings"]
+        assert "POST /transactions/stations/{id}/reservations" in warning
+        kept = await api.client.post("/stations/CS-1/reservations", json=body(evseId=1))
+    assert kept.status_code == 200, kept.text
+    assert len((await api.client.get("/reservations")).json()["items"]) == 1

@@ -49,6 +49,14 @@ def test_the_median_of_runs_is_shown_with_what_is_required() -> None:
     assert "WebSocket echo 7,500" in text
 
 
+def test_what_a_tariff_costs_is_judged_against_the_runs_without() -> None:
+    slow, fast = replace(CLOSED, calls_per_s=5_900.0), replace(CLOSED, calls_per_s=6_100.0)
+    figures = LogFigures("embedded", closed=[CLOSED], priced=[slow])
+    assert "5,900, 79 ≥ 80" in shown(Report("m", [figures, LogFigures("Kafka", closed=[CLOSED])]))
+    assert "6,100, 81 ≥ 80" in shown(Report("m", [replace(figures, priced=[fast])]))
+    assert "running cost" not in shown(Report("m", [replace(figures, priced=[])]))
+
+
 def test_half_load_and_long_lists_are_judged() -> None:
     half = replace(OPEN, rate=3_750.0, authorize_p99_ms=61.5)
     fast = Query(what="open", median_ms=4.2, p99_ms=9.0, rows=100)

@@ -110,6 +110,15 @@ async def test_refusals_and_errors_are_counted_with_samples() -> None:
     assert "Authorize" in result.samples[0]
 
 
+async def test_answers_that_do_not_tell_the_cost_are_errors_where_it_is_to_be_told() -> None:
+    async with FakeCsms() as csms:
+        untold = await load(csms, priced=True)
+        csms.answers["TransactionEvent"] = {"totalCost": 0.5, "idTokenInfo": {"status": "Accepted"}}
+        told = await load(csms, priced=True)
+    assert untold.errors["no totalCost"] > 20
+    assert told.errors == {}
+
+
 async def test_a_csms_that_asks_gets_an_answer() -> None:
     async with FakeCsms() as csms:
         csms.greeting = ("Reset", {"type": "OnIdle"})

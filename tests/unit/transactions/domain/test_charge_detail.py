@@ -13,7 +13,8 @@ from ocppcore.pseudonym import Pseudonyms
 from ocppcore.service import Outcome
 from ocppcore.tariff import Assignments, Tariff, TariffState
 from ocppcore.v201 import TransactionEventResponse
-from services.transactions.domain.charge_detail import CHARGE_DETAILS, WAIT, WAIT_MS, detail_id
+from services.transactions.domain.charge_detail import CHARGE_DETAILS, WAIT, detail_id
+from services.transactions.domain.periods import PERIODS
 from services.transactions.service import parts
 from tests.support.given import NOW, World
 from tests.support.tariffs import tariff
@@ -118,8 +119,8 @@ def test_what_is_missing_is_waited_for_and_then_billed_as_it_is() -> None:
     billing.send("Ended", 3, END, 11000)
     assert billing.details == []
     key = "cs-1/t1"
-    assert billing.world.timers[WAIT, key] == billing.world.now + WAIT_MS
-    billing.world.wait(WAIT_MS)
+    assert billing.world.timers[WAIT, key] == billing.world.now + PERIODS.bill_wait
+    billing.world.wait(PERIODS.bill_wait)
     billing.world.tick(WAIT, key)
     billing.serve()
     (made,) = billing.details
@@ -130,7 +131,7 @@ def test_late_truth_makes_a_credit_and_a_new_record() -> None:
     billing = Billing(PLAIN)
     billing.send("Started", 0, START, 1000)
     billing.send("Ended", 2, END, 11000)
-    billing.world.wait(WAIT_MS)
+    billing.world.wait(PERIODS.bill_wait)
     billing.world.tick(WAIT, "cs-1/t1")
     billing.serve()
     billing.send("Updated", 1, MIDDLE, 16000, offline=True)

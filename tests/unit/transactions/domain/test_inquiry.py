@@ -16,7 +16,9 @@ from ocppcore.contracts.inquiries import (
 )
 from ocppcore.pseudonym import Pseudonyms
 from services.transactions.domain.book import INQUIRE, INQUIRIES_MAX, OPEN_MAX, StationBook
-from services.transactions.domain.inquiry import ATTEMPTS_MAX, GRACE_MS, PATIENCE_MS, PAUSE_MAX_MS
+from services.transactions.domain.charge_detail import WAIT
+from services.transactions.domain.inquiry import ATTEMPTS_MAX, PAUSE_MAX_MS
+from services.transactions.domain.periods import PERIODS, Periods
 from services.transactions.domain.transaction import TRANSACTIONS
 from services.transactions.service import parts
 from tests.support.given import NOW, World
@@ -197,7 +199,7 @@ def test_a_station_that_is_away_is_asked_when_it_is_back(world: World) -> None:
     world.connect(connected=False)
     assert tick(world).calls == ()
     world.wait(5_000)
-    assert min(waiting(world).values()) == NOW + PATIENCE_MS
+    assert min(waiting(world).values()) == NOW + PERIODS.patience
     world.connect(epoch=2)
     assert asked(tick(world)) == {"transactionId": "T1"}
     assert world.now == NOW + 5_000
@@ -215,7 +217,7 @@ def test_a_transaction_that_a_boot_has_cut_off_is_closed_with_an_estimate(world:
     evidence(world, "boot")
     began = world.now
     outcome = tick(world)
-    assert world.now == began + GRACE_MS
+    assert world.now == began + PERIODS.grace
     assert asked(outcome) == {"transactionId": "T1"}
     hear(world, outcome, messagesInQueue=False, ongoingIndicator=False)
     found = row(world)
@@ -270,7 +272,7 @@ def test_who_never_comes_back_is_concluded_at_the_deadline(world: World) -> None
     world.connect(connected=False)
     tick(world)
     tick(world)
-    assert world.now == NOW + PATIENCE_MS
+    assert world.now == NOW + PERIODS.patience
     assert (row(world)["grade"], row(world)["closed_cause"]) == ("estimated", "available")
 
 
@@ -309,3 +311,20 @@ def test_a_clock_that_was_set_meanwhile_corrects_nothing_and_is_marked(world: Wo
     world.wait(1000)
     send(world, "Ended", 1, at="2023-11-14T22:13:21Z")
     assert (row(world)["clock_offset_ms"], row(world)["clock_steady"]) == (0, False)
+
+
+def test_an_installation_waits_as_long_as_its_settings_say() -> None:
+    periods = Periods(grace=5_000, patience=7_200_000, bill_wait=3_600_000)
+    own = World(
+        "transactions",
+        [*parts(Pseudonyms(b"k"), periods=periods), commands.part(commands.commands("transactions"))],
+    )
+    own.connect()
+    send(own, "Started", 0, wh=0, evse={"id": 1})
+    own.ask(StationEvidence.NAME, StationEvidence(what="boot", at=NOW), key="cs-1")
+    assert set(waiting(own).values()) == {NOW + 5_000}
+    own.connect(connected=False)
+    tick(own)
+    assert set(waiting(own).values()) == {NOW + 7_200_000}
+    tick(own)
+    assert own.timers[WAIT, "cs-1/t1"] == own.now + 3_600_000
