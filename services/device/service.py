@@ -168,6 +168,7 @@ PARTS: Final = (
         ),
         timers=(
             TimerHandler(rotation.EVIDENCE, rotation.press, _station),
+            TimerHandler(rotation.END, rotation.end, _station),
             TimerHandler(upgrade.DUE, upgrade.expire, _station),
         ),
         connections=(
