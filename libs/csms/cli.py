@@ -109,7 +109,7 @@ def up() -> None:
 
 async def _serve(settings: BaseServiceSettings, name: str) -> None:
     if name == houses.GATEWAY:
-        ports = read(GatewaySettings)
+        ports = houses.gateway_settings()
         check_port(ports.ocpp_host, ports.ocpp_port, "CSMS_OCPP_PORT")
         if ports.ocpp_tls_certs:
             check_port(ports.ocpp_host, ports.ocpp_tls_port, "CSMS_OCPP_TLS_PORT")

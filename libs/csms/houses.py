@@ -16,6 +16,7 @@ from services.device import service as device_service
 from services.device.settings import Settings as DeviceSettings
 from services.gateway import app as gateway
 from services.gateway.settings import Settings as GatewaySettings
+from services.gateway.settings import closed
 from services.smartcharging import app as smartcharging
 from services.smartcharging import service as smartcharging_service
 from services.transactions import app as transactions
@@ -63,9 +64,18 @@ def build(name: str, env: Environment) -> Hosted:
     return HOSTS[name](env)
 
 
+def gateway_settings() -> GatewaySettings:
+    """The gateway's own. Raises SettingsError where client certificates of any organisation would open its door.
+
+    The organisation that auth signs under is the one that counts where no other is named, as far as this process knows.
+    """
+    signing = read(AuthSettings)
+    return closed(read(GatewaySettings), signing.organization, signing.authority not in ("none", "local"))
+
+
 def build_gateway(env: Environment) -> gateway.Built:
-    """The gateway with its own settings."""
-    return gateway.build(env, read(GatewaySettings))
+    """The gateway with its own settings. Raises SettingsError."""
+    return gateway.build(env, gateway_settings())
 
 
 def _auth_service(pseudonyms: Pseudonyms, settings: AuthSettings) -> Service:

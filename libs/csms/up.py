@@ -14,15 +14,15 @@ from csms import houses
 from csms.next_steps import Carried, carried, program
 from csms.running import Addresses, noted
 from csms.runtime import Process, check_port, database_elsewhere, open_process, stop_on_signals
-from ocppcore.settings import AdminKey, BaseServiceSettings, admin_key, admin_key_shown, read
+from ocppcore.settings import AdminKey, BaseServiceSettings, admin_key, admin_key_shown
 from services.gateway.settings import Settings as GatewaySettings
 
 READY_WITHIN_S = 600.0
 
 
 async def up(settings: BaseServiceSettings, console: Console) -> None:
-    """Run everything until SIGINT or SIGTERM. Raises PortTaken before anything is started."""
-    ports = read(GatewaySettings)
+    """Run everything until SIGINT or SIGTERM. Raises PortTaken and SettingsError before anything is started."""
+    ports = houses.gateway_settings()
     check_port(ports.ocpp_host, ports.ocpp_port, "CSMS_OCPP_PORT")
     if ports.ocpp_tls_certs:
         check_port(ports.ocpp_host, ports.ocpp_tls_port, "CSMS_OCPP_TLS_PORT")

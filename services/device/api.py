@@ -87,7 +87,8 @@ def router(store: Store, password_key: bytes) -> APIRouter:
     async def register(body: NewStation, write: Annotated[Write, writing("operator", within=True)]) -> Response:
         """Without `password` the CSMS makes one and shows it in this answer only. 409 if the id is registered.
 
-        `allowUnauthenticated` and `allowExpiredCertificate` are for admins to switch on.
+        A lower `securityProfile` than it was removed with is for admins, as is switching on `allowUnauthenticated` and
+        `allowExpiredCertificate`.
         """
         check_reach(write.caller, body.id)
         return await put(write, body.id, body, create=True)
@@ -121,7 +122,8 @@ def router(store: Store, password_key: bytes) -> APIRouter:
         "/stations/{stationId}", status_code=204, summary="Remove a station", responses=RESPONSES | documented(404)
     )
     async def remove(identity: Identity, write: Annotated[Write, writing("operator")]) -> Response:
-        """It is unknown from then on, its socket is closed. The history of its connectors stays."""
+        """It is unknown from then on, its socket is closed. The history of its connectors stays, and what its
+        `securityProfile` was: to register it anew with a lower one is for admins."""
         return await write(RemoveStation.NAME, normalise(identity), RemoveStation())
 
     @made.get("/stations", summary="All stations", responses=documented(401, 403, 422))

@@ -59,6 +59,7 @@ class Passwords:
             evidence_ms=self.settings.password_evidence_s * 1000,
             factory=factory,
             reboot_ms=self.settings.password_reboot_s * 1000,
+            end_ms=self.settings.password_both_s * 1000,
         )
 
     def effects(self) -> Mapping[type[Event], Effect]:

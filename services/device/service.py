@@ -162,6 +162,7 @@ PARTS: Final = (
         ),
         timers=(
             TimerHandler(rotation.EVIDENCE, rotation.press, _station),
+            TimerHandler(rotation.END, rotation.end, _station),
             TimerHandler(upgrade.DUE, upgrade.expire, _station),
         ),
         connections=(

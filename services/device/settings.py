@@ -41,6 +41,13 @@ class Settings(BaseServiceSettings):
         description="A station that takes a new password at its next boot may wait with that for so long; then it is "
         "sent Reset (OnIdle), three times at most",
     )
+    password_both_s: int = Field(
+        7 * 24 * 3600,
+        ge=3600,
+        le=60 * 24 * 3600,
+        description="While nobody knows which of two passwords a station has, both are admitted for so long at most; "
+        "then one is ended, and a security event says so",
+    )
     firmware_cas: str = Field(
         "",
         description="Authorities of manufacturers: UpdateFirmware warns where the signing certificate leads to none of "

@@ -5,9 +5,7 @@ import random
 import secrets
 import socket
 from collections.abc import Sequence
-from typing import Final, NamedTuple
-
-import structlog
+from typing import NamedTuple
 
 from ocppcore import telemetry
 from ocppcore.clock import Clock
@@ -20,29 +18,15 @@ from services.gateway.frames import Frames
 from services.gateway.gateway import Gateway, Listener, Trust
 from services.gateway.metrics import StatsCollector
 from services.gateway.passwords import Passwords
-from services.gateway.settings import Settings, listener, numbers, tls_files
+from services.gateway.settings import Settings, closed, listener, numbers, tls_files
 from services.gateway.tls import Tls
 from services.gateway.ws import WsListener
-
-ANY_ORGANIZATION: Final = (
-    "CSMS_OCPP_ORGANIZATIONS is not set: a client certificate of any organisation opens the door, if its authority is "
-    "among CSMS_OCPP_CLIENT_CAS and its common name is the station's (A00.FR.404)"
-)
-
-log = structlog.get_logger(__name__)
 
 
 def new_trace() -> str:
     """A `traceparent` for a frame that just came in, "" for most."""
     with telemetry.span("frame received", root=True) as traceparent:
         return traceparent
-
-
-def warn(settings: Settings) -> None:
-    """Say what an operator may not have meant."""
-    files = tls_files(settings)
-    if files and files.client_cas and not settings.organizations:
-        log.warning(ANY_ORGANIZATION)
 
 
 class Built(NamedTuple):
@@ -55,10 +39,10 @@ class Built(NamedTuple):
 def build(env: Environment, settings: Settings, bound: socket.socket | None = None) -> Built:
     """The gateway with its listeners and its API. `bound`: a socket that listens already, for the one without TLS.
 
-    Raises SettingsError where certificates cannot be read.
+    Raises SettingsError where certificates cannot be read, or would count whoever is named in them (`closed`).
     """
+    settings = closed(settings)
     files = tls_files(settings)
-    warn(settings)
     tls = Tls(files) if files else None
     listeners = [WsListener(listener(settings), bound)]
     if tls is not None:

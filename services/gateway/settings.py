@@ -1,11 +1,11 @@
 """Settings of the gateway. `CSMS_OCPP_*` are fixed points that others' scripts rely on."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from ocppcore.settings import BaseServiceSettings, Port, fixed, service_config
+from ocppcore.settings import BaseServiceSettings, Port, SettingsError, fixed, service_config
 from services.gateway.domain.connection import Limits
 from services.gateway.domain.limiter import Rate
 from services.gateway.door import LOGGED, Rules
@@ -15,6 +15,13 @@ from services.gateway.tls import TlsFiles
 from services.gateway.ws import WsSettings
 
 SLOTS = 64
+ANY: Final = "*"
+"""Of `CSMS_OCPP_ORGANIZATIONS`: any organisation, switched on by name."""
+UNNAMED: Final = (
+    "CSMS_OCPP_ORGANIZATIONS is not set: it names the organisations (O) whose client certificates open the door, yours "
+    "and whom you trust, with semicolons between them (A00.FR.404). Without it any certificate of {whose} with the "
+    "common name of a station would. If you want that: CSMS_OCPP_ORGANIZATIONS=*"
+)
 
 
 def _pairs(text: str) -> str:
@@ -57,7 +64,8 @@ class Settings(BaseServiceSettings):
     ocpp_organizations: str = fixed(
         "CSMS_OCPP_ORGANIZATIONS",
         "Organisations that a client certificate may name as its O: the operator and whom it trusts, separated by "
-        "semicolons. Unset: any, if its authority is trusted",
+        "semicolons; `*` for any. Must be set where client certificates count that others sign; unset where our own CA "
+        "alone signs: `CSMS_AUTH_ORGANIZATION`",
         default="",
     )
     ocpp_ocsp_responders: str = fixed(
@@ -148,8 +156,9 @@ class Settings(BaseServiceSettings):
 
     @property
     def organizations(self) -> tuple[str, ...]:
-        """Those of `CSMS_OCPP_ORGANIZATIONS`, one by one."""
-        return tuple(_parts(self.ocpp_organizations, ";"))
+        """Those of `CSMS_OCPP_ORGANIZATIONS`, one by one; none: any."""
+        named = tuple(_parts(self.ocpp_organizations, ";"))
+        return () if ANY in named else named
 
 
 def numbers(settings: Settings) -> Numbers:
@@ -195,6 +204,21 @@ def numbers(settings: Settings) -> Numbers:
             remembered_max=settings.ocsp_remembered_max,
         ),
     )
+
+
+def closed(settings: Settings, own: str = "", others_sign: bool = False) -> Settings:
+    """The same where client certificates count by their organisation, or where none count. Raises SettingsError.
+
+    `own`: the name under which the CSMS has certificates signed, "" where this process does not know it: it is the one
+    that counts where no other is named. `others_sign`: the CSMS has them signed by a CA that is not its own.
+    """
+    if not _parts(settings.ocpp_tls_certs) or _parts(settings.ocpp_organizations, ";"):
+        return settings
+    if _parts(settings.ocpp_client_cas):
+        raise SettingsError(UNNAMED.format(whose="the authorities in CSMS_OCPP_CLIENT_CAS"))
+    if others_sign and not own:
+        raise SettingsError(UNNAMED.format(whose="the authority that CSMS_AUTH_AUTHORITY names"))
+    return settings.model_copy(update={"ocpp_organizations": own})
 
 
 def tls_files(settings: Settings) -> TlsFiles | None:

@@ -12,7 +12,9 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage
 from tests.support.guarded import Guarded, stranger
 from tests.support.pki import Certified, authority
 
-pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
+pytest_plugins = [
+    "tests.support.kafka_broker", "tests.support.system", "tests.support.guarded_system", "tests.support.guarded_broker"
+]  # fmt: skip
 
 VICTIM = "Victim-2"
 NOT_VERIFIED = (ssl.SSLError, ConnectionError, InvalidMessage, ConnectionClosed, EOFError)

@@ -3,6 +3,8 @@
 Passes if no guess opens, the station stays served and reconnects at its first attempt from wherever it is, slow hashes
 are not computed for guesses beyond the limits (503: nobody has looked), and the memory of the process does not grow
 with the guesses.
+
+Embedded only: how long a station waits among guesses, which its gateway's own threads decide.
 """
 
 import asyncio
@@ -13,7 +15,9 @@ import pytest
 from tests.support.guarded import PASSWORD, Guarded, beat, stranger
 from tests.support.raw_ws import basic, request
 
-pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
+pytest_plugins = [
+    "tests.support.kafka_broker", "tests.support.system", "tests.support.guarded_system", "tests.support.guarded_broker"
+]  # fmt: skip
 
 GUESSES = 600
 AT_ONCE = 100
@@ -36,7 +40,10 @@ async def guess(guarded: Guarded, identity: str, source: str, count: int) -> lis
 @pytest.mark.requirement("A00.FR.207")
 @pytest.mark.parametrize("generated", [True, False], ids=["generated password", "chosen password"])
 @pytest.mark.parametrize("shared", [True, False], ids=["same address", "another address"])
-async def test_the_station_is_neither_slowed_nor_locked_out(guarded: Guarded, generated: bool, shared: bool) -> None:
+async def test_the_station_is_neither_slowed_nor_locked_out(
+    guarded_embedded: Guarded, generated: bool, shared: bool
+) -> None:
+    guarded = guarded_embedded
     name = await guarded.register(f"Guessed-{generated}-{shared}")
     password = PASSWORD
     if generated:
@@ -60,8 +67,11 @@ async def test_the_station_is_neither_slowed_nor_locked_out(guarded: Guarded, ge
     assert guarded.process().memory_info().rss - memory < GROWTH_BYTES_MAX
 
 
-async def test_a_chosen_password_that_the_gateway_has_never_seen_passes_from_elsewhere(guarded: Guarded) -> None:
+async def test_a_chosen_password_that_the_gateway_has_never_seen_passes_from_elsewhere(
+    guarded_embedded: Guarded,
+) -> None:
     """The worst case: each guess would cost 20 ms, and nothing is remembered of the station."""
+    guarded = guarded_embedded
     source, own = stranger(), stranger()
     names = [await guarded.register() for _ in range(5)]
     for name in names:

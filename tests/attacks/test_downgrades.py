@@ -1,6 +1,8 @@
 """Attack: have a station served with less security than the registry expects of it.
 
 Passes if a lower profile, a lower version of TLS, or a cipher suite that is not one of ours, opens nothing.
+
+Embedded only: older versions of TLS, which end before there is a station.
 """
 
 import ssl
@@ -9,7 +11,9 @@ import pytest
 
 from tests.support.guarded import PASSWORD, Guarded, stranger
 
-pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
+pytest_plugins = [
+    "tests.support.kafka_broker", "tests.support.system", "tests.support.guarded_system", "tests.support.guarded_broker"
+]  # fmt: skip
 
 
 @pytest.mark.requirement("A00.FR.001", "A00.FR.002")
@@ -35,7 +39,8 @@ async def test_neither_does_the_door_for_everybody_else(guarded: Guarded) -> Non
 @pytest.mark.requirement("A00.FR.313", "A00.FR.315", "A00.FR.416", "A00.FR.418")
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1], ids=str)
-async def test_an_older_tls_ends_with_its_first_message(guarded: Guarded, version: ssl.TLSVersion) -> None:
+async def test_an_older_tls_ends_with_its_first_message(guarded_embedded: Guarded, version: ssl.TLSVersion) -> None:
+    guarded = guarded_embedded
     name = await guarded.register(securityProfile=2)
     before = await guarded.refusals("tls_unsupported_protocol")
     with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):

@@ -2,6 +2,8 @@
 
 The cluster asks for users and rights; each service has what `ocppcore.kafka.acls` computes from the table of topics.
 The system works with exactly that, over TLS, and every right that the table does not give is refused by the broker.
+
+Kafka only: on the embedded log all services are one user of the database, which has nobody to keep out.
 """
 
 from collections.abc import AsyncIterator

@@ -2,6 +2,8 @@
 
 It fails if others are answered late meanwhile, if a request hidden in another is carried out, or if one is let in by a
 header that is none.
+
+Embedded only: what is no request that a service takes reaches no log.
 """
 
 import asyncio

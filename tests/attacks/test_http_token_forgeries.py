@@ -2,6 +2,8 @@
 
 It fails if one is let in, if an address that a token names is ever asked, if the issuer is asked more than a few times,
 or if true tokens are refused meanwhile.
+
+Embedded only: who a token is of is decided before anything is written; keys of issuers are no records.
 """
 
 import asyncio

@@ -11,7 +11,9 @@ import pytest
 from tests.support.guarded import Guarded, beat, stranger
 from tests.support.raw_ws import basic, request
 
-pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
+pytest_plugins = [
+    "tests.support.kafka_broker", "tests.support.system", "tests.support.guarded_system", "tests.support.guarded_broker"
+]  # fmt: skip
 
 PROBES = 400
 BURST, PER_S = 200, 2.0

@@ -16,7 +16,9 @@ from ocppcore import actions
 from tests.property.test_types_match_schema import SCHEMAS, Raw, Valid, write
 from tests.support.guarded import Guarded, beat
 
-pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
+pytest_plugins = [
+    "tests.support.kafka_broker", "tests.support.system", "tests.support.guarded_system", "tests.support.guarded_broker"
+]  # fmt: skip
 
 SEEDS = 8
 TOKEN = {"idToken": "POISON-1", "type": "ISO14443"}

@@ -26,7 +26,9 @@ from tests.property.test_types_match_schema import SCHEMAS, Raw, Valid, write
 from tests.support.csrs import key, name, pem
 from tests.support.guarded import Guarded, beat
 
-pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
+pytest_plugins = [
+    "tests.support.kafka_broker", "tests.support.system", "tests.support.guarded_system", "tests.support.guarded_broker"
+]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 4

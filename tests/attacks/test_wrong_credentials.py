@@ -13,7 +13,9 @@ from websockets.exceptions import InvalidStatus
 from tests.support.guarded import PASSWORD, Guarded, beat, stranger
 from tests.support.raw_ws import basic, request
 
-pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]
+pytest_plugins = [
+    "tests.support.kafka_broker", "tests.support.system", "tests.support.guarded_system", "tests.support.guarded_broker"
+]  # fmt: skip
 
 REFUSAL_DELAY_S = 0.29
 """The setting, less what clocks round."""

@@ -3,11 +3,9 @@
 import asyncio
 import json
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from cryptography.hazmat.primitives.serialization import Encoding
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
@@ -21,14 +19,6 @@ from tests.support.third_party import eventually
 pytest_plugins = [
     "tests.support.kafka_broker", "tests.support.system", "tests.support.guarded_system", "tests.support.guarded_broker"
 ]  # fmt: skip
-
-
-@pytest_asyncio.fixture
-async def guarded(guarded_on_each_log: Guarded) -> AsyncIterator[Guarded]:
-    """`csms up`, then a process for each service on Kafka."""
-    async with guarded_on_each_log.system.client() as http:
-        guarded_on_each_log.http = http
-        yield guarded_on_each_log
 
 
 def s_client(guarded: Guarded, *options: str) -> subprocess.CompletedProcess[str]:

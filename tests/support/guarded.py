@@ -133,11 +133,18 @@ class Guarded:
             return (await socket.response())[0]
 
     async def frames(self, identity: str) -> list[dict[str, Any]]:
-        """What is in the log of this station's frames."""
-        answer = await self.http.get(f"/gateway/stations/{identity}/frames")
-        assert answer.status_code == 200, answer.text
-        found: list[dict[str, Any]] = answer.json()["items"]
-        return found
+        """What is in the log of this station's frames, page by page until all was looked at."""
+        found: list[dict[str, Any]] = []
+        params: dict[str, str] = {}
+        async with asyncio.timeout(30):
+            while True:
+                answer = await self.http.get(f"/gateway/stations/{identity}/frames", params=params)
+                assert answer.status_code == 200, answer.text
+                page = answer.json()
+                found += page["items"]
+                if page["complete"]:
+                    return found
+                params = {"since": page["cursor"]}
 
     async def metric(self, name: str, **labels: str) -> float:
         """The value of a metric of the gateway, or of the service it is labelled with; 0 where it has none."""

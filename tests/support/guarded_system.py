@@ -1,4 +1,9 @@
-"""The fixture of `guarded.py`: `pytest_plugins = ["tests.support.system", "tests.support.guarded_system"]`."""
+"""The fixtures of `guarded.py`; those on both logs need the broker too:
+
+pytest_plugins = [
+    "tests.support.kafka_broker", "tests.support.system", "tests.support.guarded_system", "tests.support.guarded_broker"
+]
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,8 +17,16 @@ from tests.support.system import running
 
 
 @pytest_asyncio.fixture
-async def guarded(guarded_system: Guarded) -> AsyncIterator[Guarded]:
-    """The system, with a client of this test's own for its APIs."""
+async def guarded(guarded_on_each_log: Guarded) -> AsyncIterator[Guarded]:
+    """On both logs, one after the other, with a client of this test's own for its APIs."""
+    async with guarded_on_each_log.system.client() as http:
+        guarded_on_each_log.http = http
+        yield guarded_on_each_log
+
+
+@pytest_asyncio.fixture
+async def guarded_embedded(guarded_system: Guarded) -> AsyncIterator[Guarded]:
+    """The same as `csms up` alone, for tests to which the log does not matter."""
     async with guarded_system.system.client() as http:
         guarded_system.http = http
         yield guarded_system

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 HOST = "localhost"
-ROOT, GATEWAY = "root", "gateway"
+ROOT, GATEWAY, OPERATOR = "root", "gateway", "Operator"
 _DAY = datetime.timedelta(days=1)
 
 
@@ -51,11 +51,16 @@ def load(folder: Path) -> Authority:
 def settings(folder: Path) -> dict[str, str]:
     """What a system needs to speak TLS with them."""
     chain, key = folder / f"{GATEWAY}.pem", folder / f"{GATEWAY}.key"
-    return {"CSMS_OCPP_TLS_CERTS": f"{chain}:{key}", "CSMS_OCPP_CLIENT_CAS": str(folder / f"{ROOT}.pem")}
+    return {
+        "CSMS_OCPP_TLS_CERTS": f"{chain}:{key}",
+        "CSMS_OCPP_CLIENT_CAS": str(folder / f"{ROOT}.pem"),
+        "CSMS_OCPP_ORGANIZATIONS": OPERATOR,
+    }
 
 
 def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    owner = x509.NameAttribute(NameOID.ORGANIZATION_NAME, OPERATOR)
+    return x509.Name([owner, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def _builder(common_name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

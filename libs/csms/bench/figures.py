@@ -101,8 +101,9 @@ class Query:
 class Flood:
     """The open loop, calm and while somebody tries wrong passwords, `kind` of `flood.KINDS`.
 
-    `refused_cpu_us`: what one of them costs all our processes; `guessing_cores`: what it costs who guesses, on the same
-    machine; `other_answers`: handshakes that were not refused with 401 or 404.
+    `offered_per_s`: handshakes begun; `refused_cpu_us`: what a refused one costs all our processes; `guessing_cores`:
+    what who guesses takes of the same machine, at the lowest priority; `other_answers`: handshakes that were not
+    refused with 401, 404 or 503.
     """
 
     kind: str
@@ -110,6 +111,7 @@ class Flood:
     calm_p99_ms: float
     p50_ms: float
     p99_ms: float
+    offered_per_s: float
     refused_per_s: float
     refused_cpu_us: float
     guessing_cores: float

@@ -27,6 +27,8 @@ PRICED = 0.8
 """The least share of its calls a second that the system keeps when every transaction has a tariff and running cost."""
 FLOODED = 2.0
 """How much slower the slowest of a hundred answers may be under a flood of wrong passwords."""
+OFFERED = 900.0
+"""Wrong passwords a second without which there was no flood."""
 
 
 def table(report: Report) -> Table:
@@ -229,10 +231,14 @@ def _flood(shown: Table, logs: Sequence[LogFigures]) -> None:
 def _worse(runs: Sequence[Flood]) -> str:
     """Against the same load in the same run without a flood."""
     ratio = [run.p99_ms / run.calm_p99_ms for run in runs]
-    judged = _judged(ratio, FLOODED, operator.le, "≤", 1, 1)
+    offered = [run.offered_per_s for run in runs]
+    judged = _judged(ratio, FLOODED, lambda value, limit: value <= limit and middle(offered) >= OFFERED, "≤", 1, 1)
     calm, flooded = (middle([getattr(run, name) for run in runs]) for name in ("calm_p99_ms", "p99_ms"))
     refused, cost = (middle([getattr(run, name) for run in runs]) for name in ("refused_per_s", "refused_cpu_us"))
-    return f"{calm:.1f} → {flooded:.1f} ms, {judged}; {refused:,.0f}/s refused, {cost:,.0f} µs each"
+    return (
+        f"{calm:.1f} → {flooded:.1f} ms, {judged}; {_judged(offered, OFFERED, operator.ge, '≥', 0, 1)}/s offered by "
+        f"{middle([run.guessing_cores for run in runs]):.2f} cores; {refused:,.0f}/s refused, {cost:,.0f} µs each"
+    )
 
 
 def _replay(shown: Table, logs: Sequence[LogFigures]) -> None:

@@ -165,8 +165,9 @@ class RotatePassword(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     `ask`: the SetVariables that tells the station, its frame sealed. `limit`: a station that refuses the password is
     answered Pending from its next boot on (A01.FR.05). `evidence_ms`: how long a station that did not say what it did
     may go on, before its connection is closed to see which password it comes back with. `reboot_ms`: how long one that
-    takes the password at its next boot may wait with that, before it is sent Reset; 0: for ever. `factory`: only where
-    the station still has the password of its factory.
+    takes the password at its next boot may wait with that, before it is sent Reset; 0: for ever. `end_ms`: how long
+    both passwords are admitted at most, 0: for ever. `factory`: only where the station still has the password of its
+    factory.
     """
 
     NAME: ClassVar[str] = "device.RotatePassword.v1"
@@ -178,6 +179,7 @@ class RotatePassword(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     evidence_ms: int
     factory: bool = False
     reboot_ms: int = 0
+    end_ms: int = 0
 
 
 class SendPassword(msgspec.Struct, frozen=True, kw_only=True):
@@ -283,8 +285,8 @@ class StationDisconnected(StationEvent, frozen=True, kw_only=True, omit_defaults
 
 RotationState = Literal["started", "asked", "unsure", "changed", "kept", "replaced"]
 """started: both passwords are admitted. asked: the station is being told. unsure: nobody knows which one it has, both
-are admitted until it connects. changed: the new one is in force, alone. kept: the old one is. replaced: somebody set
-another in the registry, or the station was removed."""
+are admitted until it connects, or their time is over. changed: the new one is in force, alone. kept: the old one is.
+replaced: somebody set another in the registry, or the station was removed."""
 
 
 class FactoryPasswordDue(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -298,7 +300,7 @@ class FactoryPasswordDue(StationEvent, frozen=True, kw_only=True, omit_defaults=
 class PasswordRotationStarted(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A01: from here on both are admitted; the `StationChanged` beside it has the next one's stored form.
 
-    `reboot_ms` as in `RotatePassword`.
+    `reboot_ms` and `end_ms` as in `RotatePassword`.
     """
 
     TYPE: ClassVar[str] = "device.PasswordRotationStarted.v1"
@@ -308,6 +310,7 @@ class PasswordRotationStarted(StationEvent, frozen=True, kw_only=True, omit_defa
     evidence_ms: int
     actor: str = ""
     reboot_ms: int = 0
+    end_ms: int = 0
 
 
 class PasswordRotationMoved(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -430,7 +433,8 @@ class SecurityEventReported(StationMessage, frozen=True, kw_only=True, omit_defa
 
 class SecurityEventObserved(StationEvent, frozen=True, kw_only=True, omit_defaults=True):
     """What the CSMS itself saw of a station (A00.FR.408): a handshake that failed, or with `admitted` one that passed
-    although its certificate has expired (A00.FR.429).
+    although its certificate has expired (A00.FR.429). Or with `info`, in words, something that is no handshake: type
+    `PasswordUnconfirmed`, nothing showed which of two passwords the station has, and one was or will be ended.
 
     `type` and `critical` are as if the station had reported it; `cause` is the gateway's word. `address`: where the
     handshake came from; `secure`: over TLS. `more`: so many refused ones before it have no event of their own.
@@ -444,6 +448,7 @@ class SecurityEventObserved(StationEvent, frozen=True, kw_only=True, omit_defaul
     secure: bool = False
     more: int = 0
     admitted: bool = False
+    info: str = ""
 
 
 class FirmwareStatusReported(StationResult, frozen=True, kw_only=True, omit_defaults=True):

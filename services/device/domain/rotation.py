@@ -3,8 +3,9 @@
 First both passwords are admitted, then the station is told: so it is never without one that opens, whatever dies in
 between. What it answers decides which one stays; without an answer the next connection shows it.
 
-A station that takes the new one at its next boot is made to boot when it puts that off (`press`). Neither password is
-dropped by the clock alone: the other one may be the station's only one, and it would be locked out.
+A station that takes the new one at its next boot is made to boot when it puts that off (`press`). If it never does, or
+never comes, both are not admitted for ever: what it goes on with stays, and for one that is away the one with which it
+can be got back (`end`). The operator is told of every end that nothing has shown.
 """
 
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from ocppcore.clock import to_rfc3339
 from ocppcore.command_end import Ended
 from ocppcore.commands import ASK, Ask, ask_needs, commands
 from ocppcore.contracts.device import (
@@ -43,10 +45,12 @@ from ocppcore.service import (
 from ocppcore.store import Upsert
 from ocppcore.wire import load_json
 from services.device.domain.changes import Rotation, begun, command_id, rotation_row
+from services.device.domain.security_event import unconfirmed
 from services.device.domain.station import Station, changes, close, station_of, unknown
 
 REFERENCE: Final = "password/"
 EVIDENCE: Final = "password-evidence"
+END: Final = "password-end"
 CLOSINGS_MAX: Final = 3
 """How often a connection is closed to see which password its station comes back with."""
 RESETS_MAX: Final = 3
@@ -89,6 +93,7 @@ def rotate(body: RotatePassword, view: View, context: Context) -> Outcome:
         limit=body.limit,
         evidence_ms=body.evidence_ms,
         reboot_ms=body.reboot_ms,
+        end_ms=body.end_ms,
         actor=context.actor,
     )
     both = msgspec.structs.replace(station.state, next_credential=body.credential)
@@ -170,8 +175,13 @@ def connected(view: View, context: Context) -> Outcome:
     if rotation is None or shown is None:
         return NOTHING
     if shown == rotation.state:
-        here = context.connection is not None and context.connection.connected
-        return _reset(station, rotation, context) if rotation.overdue and here else NOTHING
+        if not rotation.overdue or not _is_here(context):
+            return NOTHING
+        return (
+            _unmoved(station, rotation, context)
+            if rotation.resets >= RESETS_MAX
+            else _reset(station, rotation, context)
+        )
     return _over(station, rotation, context, shown, SHOWN[shown])
 
 
@@ -208,13 +218,13 @@ def press(subject: str, view: View, context: Context) -> Outcome:
     if rotation is None or rotation.state != "unsure":
         return NOTHING
     if rotation.reboot:
-        if rotation.resets >= RESETS_MAX:
-            reason = f"it did not boot after {RESETS_MAX} Resets: have it booted by hand, or set its password"
-            return Outcome((_waiting(station, rotation, context, reason, rotation.resets + 1),))
-        if connection is None or not connection.connected:
-            reason = "it is away; it is sent Reset when it comes"
-            return Outcome((_waiting(station, rotation, context, reason, rotation.resets, overdue=True),))
-        return _reset(station, rotation, context)
+        if not _is_here(context):
+            return _away(station, rotation, context)
+        return (
+            _unmoved(station, rotation, context)
+            if rotation.resets >= RESETS_MAX
+            else _reset(station, rotation, context)
+        )
     if connection is None or not connection.connected or connection.epoch > rotation.epoch:
         return NOTHING
     moved = _moved(
@@ -227,6 +237,51 @@ def press(subject: str, view: View, context: Context) -> Outcome:
         closings=rotation.closings + 1,
     )
     return Outcome((moved,), calls=(close(context, "connect again: the password is being changed"),))
+
+
+def end(subject: str, view: View, context: Context) -> Outcome:
+    """Both passwords were admitted for as long as they may be, and nothing has shown which one the station has.
+
+    One that is connected goes on with what opened its connection. One that is away and was to take the new one at its
+    next boot has the new one alone: whoever boots it has it back, while nobody could if it took the new one and the old
+    one stayed. Any other stays with the old one: it never said that it would take the new one.
+    """
+    station, rotation = station_of(view, subject), station_of(view, subject).rotation
+    if rotation is None:
+        return NOTHING
+    if _is_here(context):
+        return _unmoved(station, rotation, context)
+    if rotation.reboot:
+        reason = "it is away and takes the new password when it boots: the old one is refused from now on"
+        return _over(station, rotation, context, "changed", reason, alarm=True)
+    reason = "it did not come to show which password it has: the new one is refused from now on"
+    return _over(station, rotation, context, "kept", reason, alarm=True)
+
+
+def _unmoved(station: Station, rotation: Rotation, context: Context) -> Outcome:
+    """It was asked to show the new password as often as it is asked, and goes on with the old one."""
+    reason = "it goes on with the old password: the new one is refused from now on"
+    if rotation.reboot:
+        reason = (
+            f"it did not boot after {rotation.resets} Resets and goes on with the old password: the new one is refused "
+            "from now on, rotate again before it boots"
+        )
+    return _over(station, rotation, context, "kept", reason, alarm=True)
+
+
+def _away(station: Station, rotation: Rotation, context: Context) -> Outcome:
+    """Its boot is due: who may have to look after it is told."""
+    assert station.state is not None, f"{context.station} changes its password and is not registered"
+    next_ = "it is sent Reset" if rotation.resets < RESETS_MAX else "the old password stays if it has that"
+    reason = f"it is away; {next_} when it comes"
+    moved = _waiting(station, rotation, context, reason, rotation.resets, overdue=True)
+    last = to_rfc3339(rotation.started.at + rotation.started.end_ms) if rotation.started.end_ms else "it comes"
+    info = f"{reason}. Both of its passwords are admitted until then, at most until {last}"
+    return Outcome((moved, unconfirmed(station.state.id, context, info)))
+
+
+def _is_here(context: Context) -> bool:
+    return context.connection is not None and context.connection.connected
 
 
 def _reset(station: Station, rotation: Rotation, context: Context) -> Outcome:
@@ -275,7 +330,7 @@ def _shown(rotation: Rotation, context: Context) -> RotationState:
 
 def _over(
     station: Station, rotation: Rotation, context: Context, state: RotationState, reason: str = "", *,
-    refused: bool = False,
+    refused: bool = False, alarm: bool = False,
 ) -> Outcome:  # fmt: skip
     before = station.state
     assert before is not None, f"{context.station} changes its password and is not registered"
@@ -284,7 +339,8 @@ def _over(
         credential, factory = before.next_credential, False
     after = msgspec.structs.replace(before, credential=credential, next_credential=None, factory_credentials=factory)
     moved = _moved(station, rotation, context, state, reason=reason, refused=refused)
-    return Outcome((moved, *changes(before, after, context)))
+    told = (unconfirmed(before.id, context, reason),) if alarm else ()
+    return Outcome((moved, *changes(before, after, context), *told))
 
 
 def _moved(
@@ -300,9 +356,11 @@ def _moved(
 # Folding
 
 
-def evolve_started(event: PasswordRotationStarted, view: View) -> Iterable[Put]:
+def evolve_started(event: PasswordRotationStarted, view: View) -> Iterable[Put | Timer]:
     station = station_of(view, event.subject())
     yield Put(event.subject(), msgspec.structs.replace(station, rotation=Rotation(started=event)))
+    if event.end_ms:
+        yield Timer(END, event.subject(), event.at + event.end_ms)
 
 
 def evolve_moved(event: PasswordRotationMoved, view: View) -> Iterable[Put | Timer]:
@@ -313,6 +371,7 @@ def evolve_moved(event: PasswordRotationMoved, view: View) -> Iterable[Put | Tim
         limited = station.limited or (event.refused and rotation.started.limit)
         yield Put(event.subject(), msgspec.structs.replace(station, rotation=None, limited=limited))
         yield Timer(EVIDENCE, event.subject(), None)
+        yield Timer(END, event.subject(), None)
         return
     moved = msgspec.structs.replace(
         rotation, state=event.state, epoch=event.epoch, reboot=event.reboot, closings=event.closings,
@@ -320,7 +379,7 @@ def evolve_moved(event: PasswordRotationMoved, view: View) -> Iterable[Put | Tim
     )  # fmt: skip
     yield Put(event.subject(), msgspec.structs.replace(station, rotation=moved))
     if event.reboot:
-        waits = rotation.started.reboot_ms and not event.overdue and event.resets <= RESETS_MAX
+        waits = rotation.started.reboot_ms and not event.overdue
         yield Timer(EVIDENCE, event.subject(), event.at + rotation.started.reboot_ms if waits else None)
     elif event.state == "unsure" and event.closings < CLOSINGS_MAX:
         yield Timer(EVIDENCE, event.subject(), event.at + rotation.started.evidence_ms)

@@ -58,6 +58,7 @@ SECURITY_EVENTS: Final = Table(
 """`number` counts a station's events from 1. `timestamp`: the station's; both times in ms. `critical` null: not on the
 list. `observed_by`: station or csms."""
 
+PASSWORD_UNCONFIRMED: Final = "PasswordUnconfirmed"
 CAUSE_CHARS_MAX: Final = 50
 ADDRESS_CHARS_MAX: Final = 64
 
@@ -110,6 +111,18 @@ def connected(view: View, context: Context) -> Outcome:
     return Outcome((_observed(now.identity, context, "certificate_expired", secure=True, admitted=True),))
 
 
+def unconfirmed(station: str, context: Context, info: str) -> SecurityEventObserved:
+    """For the operator: nothing showed which of two passwords the station has. `info`: what was done about it."""
+    return SecurityEventObserved(
+        at=context.now,
+        station=station,
+        type=PASSWORD_UNCONFIRMED,
+        critical=is_critical(PASSWORD_UNCONFIRMED),
+        cause="password_unconfirmed",
+        info=info,
+    )
+
+
 def _observed(
     station: str,
     context: Context,
@@ -158,7 +171,7 @@ def project_observed(event: SecurityEventObserved, view: View) -> Iterable[Upser
     if event.address:
         words.append(f"from {event.address}")
     words.append("over TLS" if event.secure else "without TLS")
-    info = " ".join(words) + (f", and {event.more} more before" if event.more else "")
+    info = event.info or " ".join(words) + (f", and {event.more} more before" if event.more else "")
     number = _number(event, view)
     who = event.subject(), number, event.station
     yield Upsert(SECURITY_EVENTS, (*who, event.type, event.critical, event.at, event.at, info, "csms"))

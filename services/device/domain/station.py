@@ -79,7 +79,7 @@ class Station(Aggregate, frozen=True, kw_only=True, omit_defaults=True):
 
     `rotation`, `upgrade`: changes of its password (A01) and security profile (A05) that are under way. `limited`: it
     refused a new password and is answered Pending until it took one (A01.FR.05). `password_max`: how many characters
-    it said that a password may have.
+    it said that a password may have. `profile_before`: of a station that was removed, its security profile.
     """
 
     KIND: ClassVar[str] = "Station"
@@ -91,6 +91,7 @@ class Station(Aggregate, frozen=True, kw_only=True, omit_defaults=True):
     upgrade: Upgrade | None = None
     limited: bool = False
     password_max: int | None = None
+    profile_before: int = 1
 
 
 NOBODY: Final = Station()
@@ -120,7 +121,8 @@ def put(wanted: PutStation, view: View, context: Context) -> Outcome:
         kept = {field: getattr(old, field) for field in (*CREDENTIALS, "reported")}
         blank = msgspec.structs.replace(blank, **kept)
     state = _registered(_set(blank, wanted.fields), station)
-    if not wanted.lowers and (refused := _lowered(old or _DEFAULTS, state)):
+    before = old or msgspec.structs.replace(_DEFAULTS, security_profile=station.profile_before)
+    if not wanted.lowers and (refused := _lowered(before, state)):
         return Outcome(result=refused)
     made = state.credential is None and state.security_profile != 3
     if made:
@@ -268,15 +270,17 @@ _DEFAULTS: Final = StationState(id="", security_profile=1, credential=None, regi
 def _lowered(old: StationState, new: StationState) -> Result | None:
     """403 where the new entry asks less of who connects than the old one did (A05.FR.07): that is for administrators.
 
-    What is there already may be said again. A station that is new is compared with one as the defaults have it.
+    What is there already may be said again. A station that is new is compared with one as the defaults have it, and
+    the profile that it had if it was removed: else to remove it and to register it anew would lower it.
     """
     if new.security_profile < old.security_profile:
         least = f"{old.security_profile} to {new.security_profile}"
+        other = f"It was removed with {old.security_profile}: operators register it with that, or a higher one."
+        if old.id:
+            way = f"POST /device/stations/{new.id}/security-profile:upgrade"
+            other = f"Operators change it together with the station, by {way}."
         return problem(
-            403,
-            "For administrators",
-            f"securityProfile: lowering it from {least} needs the scope admin. Operators change it together with the "
-            f"station, by POST /device/stations/{new.id}/security-profile:upgrade.",
+            403, "For administrators", f"securityProfile: lowering it from {least} needs the scope admin. {other}"
         )
     for field, name in (
         ("allow_unauthenticated", "allowUnauthenticated"),
@@ -346,18 +350,18 @@ def _with(view: View, id_: str, **changes: object) -> Iterable[Put | Drop]:
 
 
 def evolve_state(event: StationRegistered | StationChanged, view: View) -> Iterable[Put | Drop]:
-    changes: dict[str, object] = {"state": event.state}
+    changes: dict[str, object] = {"state": event.state, "profile_before": 1}
     if isinstance(event, StationChanged) and not {"credential", "boot"}.isdisjoint(event.changed):
         changes["limited"] = False
     return _with(view, event.subject(), **changes)
 
 
 def evolve_removed(event: StationRemoved, view: View) -> Iterable[Put | Drop]:
-    """What is left is the connection, until it goes."""
-    line = station_of(view, event.subject()).line
-    left = line if line is not None and line.connected else None
-    station = Station(line=left)
-    yield Put(event.subject(), station) if left else Drop(Station, event.subject())
+    """What is left is the connection, until it goes, and the profile, so that it is not lowered by this."""
+    before = station_of(view, event.subject())
+    line = before.line if before.line is not None and before.line.connected else None
+    station = Station(line=line, profile_before=before.state.security_profile if before.state else 1)
+    yield Put(event.subject(), station) if station != NOBODY else Drop(Station, event.subject())
 
 
 def evolve_booted(event: StationBooted, view: View) -> Iterable[Put | Drop]:

@@ -312,6 +312,22 @@ async def test_operators_make_no_station_less_secure(api: Served, method: str, b
     assert (await api.client.request(method, "/stations/CS-1", json=body)).status_code == 200
 
 
+async def test_operators_do_not_lower_a_profile_by_removing_the_station(api: Served) -> None:
+    operator = api.clients["operator"]
+    assert (await operator.post("/stations", json={"id": "CS-1", "securityProfile": 2})).status_code == 201
+    assert (await operator.delete("/stations/cs-1")).status_code == 204
+    for method, path, body in (
+        ("POST", "/stations", {"id": "cS-1"}),
+        ("PUT", "/stations/CS-1", {"securityProfile": 1}),
+    ):
+        refused = await operator.request(method, path, json=body)
+        assert refused.status_code == 403
+        assert "removed with 2" in refused.json()["detail"]
+    assert (await operator.post("/stations", json={"id": "CS-1", "securityProfile": 2})).status_code == 201
+    assert (await operator.delete("/stations/CS-1")).status_code == 204
+    assert (await api.client.post("/stations", json={"id": "CS-1"})).status_code == 201
+
+
 async def test_operators_register_no_station_that_is_open(api: Served) -> None:
     body = {"id": "CS-1", "allowUnauthenticated": True}
     assert (await api.clients["operator"].post("/stations", json=body)).status_code == 403

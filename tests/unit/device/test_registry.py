@@ -246,3 +246,49 @@ def test_operators_register_with_any_profile_and_raise_it(profile: int) -> None:
     for higher in range(profile, 4):
         raised = PatchStation(fields=fields(security_profile=higher))
         assert status_of(made.ask(PatchStation.NAME, raised, key="cs-1")) == 200
+
+
+def register(made: World, **said: Any) -> Outcome:
+    lowers = said.pop("lowers", False)
+    body = PutStation(identity="CS-1", fields=fields(**said), spare="s", lowers=lowers)
+    return made.ask(PutStation.NAME, body, key="cs-1")
+
+
+def remove(made: World) -> None:
+    assert status_of(made.ask(RemoveStation.NAME, RemoveStation(), key="cs-1")) == 204
+
+
+@pytest.mark.requirement("A05.FR.07")
+@pytest.mark.parametrize("connected", [True, False])
+@pytest.mark.parametrize("profile", [2, 3])
+def test_to_remove_a_station_and_register_it_anew_lowers_nothing_either(profile: int, connected: bool) -> None:
+    made = world(security_profile=profile)
+    if connected:
+        made.connect()
+    remove(made)
+    for lower in ({}, {"security_profile": profile - 1}):
+        refused = register(made, **lower)
+        assert (status_of(refused), refused.events) == (403, ())
+        assert refused.result is not None and f"removed with {profile}" in refused.result.body["detail"]  # type: ignore[index]
+        if connected:
+            made.connect(connected=False)
+    assert status_of(register(made, security_profile=profile)) == 201
+    assert state_of(made).security_profile == profile
+
+
+def test_an_administrator_registers_it_with_any_profile_and_that_is_where_it_stands() -> None:
+    made = world(security_profile=3)
+    remove(made)
+    assert status_of(register(made, security_profile=1, lowers=True)) == 201
+    remove(made)
+    assert made.state(Station, "cs-1") is None
+    assert status_of(register(made)) == 201
+
+
+def test_the_profile_of_a_removed_station_is_remembered_by_a_rebuild_too() -> None:
+    made = world(security_profile=2)
+    remove(made)
+    rebuilt = World("device", PARTS)
+    rebuilt.given(*made.events)
+    assert rebuilt.state(Station, "cs-1") == made.state(Station, "cs-1")
+    assert status_of(register(rebuilt)) == 403

@@ -22,7 +22,8 @@ from ocppcore.contracts.device import (
 from ocppcore.envelope import Frame, Receipt
 from ocppcore.rpc import CallError, CallResult
 from services.device.domain.changes import CHANGES
-from services.device.domain.rotation import CLOSINGS_MAX, EVIDENCE, RESETS_MAX, UntoldPassword
+from services.device.domain.rotation import CLOSINGS_MAX, END, EVIDENCE, RESETS_MAX, UntoldPassword
+from services.device.domain.security_event import SECURITY_EVENTS
 from services.device.domain.station import Station
 from services.device.projections import STATIONS
 from services.device.service import PARTS
@@ -572,10 +573,10 @@ DAY_MS = 86_400_000
 
 
 def waits_for_a_boot(world: World) -> None:
-    asked(world, reboot_ms=DAY_MS)
+    asked(world, reboot_ms=DAY_MS, end_ms=7 * DAY_MS)
     answer(world, "RebootRequired")
     assert (admitted(world), row(world)[0]) == ((OLD, NEW), "unsure")
-    assert world.timers
+    assert {name for name, _ in world.timers} == {EVIDENCE, END}
 
 
 def due_to_boot(world: World) -> list[Any]:
@@ -621,33 +622,116 @@ def test_a_station_that_boots_in_time_is_sent_nothing(world: World) -> None:
     replayed(world)
 
 
-def test_a_station_that_never_boots_is_asked_three_times_and_can_still_come_with_either(world: World) -> None:
+def alarms(world: World) -> list[tuple[str, str]]:
+    """The security events that nothing showed which password a station has."""
+    found = world.rows(SECURITY_EVENTS)
+    assert all((one["observed_by"], one["critical"]) == ("csms", None) for one in found)
+    return [(str(one["type"]), str(one["tech_info"])) for one in found]
+
+
+def never_boots(world: World) -> None:
     waits_for_a_boot(world)
     for _ in range(RESETS_MAX):
         due_to_boot(world)
-    assert due_to_boot(world) == []
-    assert "by hand" in row(world)[1]
-    assert EVIDENCE not in {name for name, _ in world.timers}
+    world.wait(DAY_MS)
+
+
+@pytest.mark.requirement("A01.FR.03")
+def test_a_station_that_never_boots_is_asked_three_times_and_stays_with_the_old_password(world: World) -> None:
+    never_boots(world)
+    world.tick(EVIDENCE, "cs-1")
+    assert (admitted(world), row(world)[0]) == ((OLD, None), "kept")
+    assert "3 Resets" in row(world)[1] and "rotate again" in row(world)[1]
+    assert alarms(world) == [("PasswordUnconfirmed", row(world)[1])]
+    assert is_over(world)
     replayed(world)
-    world.connect(epoch=2, profile=1, credential="current")
+
+
+def test_one_that_was_reset_three_times_and_is_away_shows_it_when_it_comes(world: World) -> None:
+    never_boots(world)
+    world.connect(epoch=1, connected=False)
+    world.tick(EVIDENCE, "cs-1")
     assert admitted(world) == (OLD, NEW)
-    boots_with(world, "next", 3)
+    assert [info.startswith("it is away") for _, info in alarms(world)] == [True]
+    before = len(told(world, ASK))
+    world.connect(epoch=2, profile=1, credential="current")
+    assert sent_since(world, before) == []
+    assert (admitted(world), row(world)[0], len(alarms(world))) == ((OLD, None), "kept", 2)
+    assert is_over(world)
+    replayed(world)
+
+
+def test_one_that_was_reset_three_times_and_comes_with_the_new_password_has_it(world: World) -> None:
+    never_boots(world)
+    world.connect(epoch=2, profile=1, credential="next")
+    assert (admitted(world), row(world)[0], alarms(world)) == ((NEW, None), "changed", [])
+    assert is_over(world)
+
+
+# Never both for longer
+
+
+@pytest.mark.requirement("A01.FR.03")
+def test_a_station_that_does_not_come_back_to_boot_has_the_password_with_which_a_boot_brings_it_back(
+    world: World,
+) -> None:
+    waits_for_a_boot(world)
+    world.connect(epoch=1, connected=False)
+    due_to_boot(world)
+    ((_, said),) = alarms(world)
+    assert "at most until 2023-11-21T22:13:21.000Z" in said, "said while there is time"
+    world.wait(6 * DAY_MS)
+    world.tick(END, "cs-1")
     assert (admitted(world), row(world)[0]) == ((NEW, None), "changed")
+    assert "when it boots" in row(world)[1]
+    assert len(alarms(world)) == 2
+    assert is_over(world)
+    replayed(world)
+
+
+@pytest.mark.requirement("A01.FR.04")
+@pytest.mark.parametrize("here", [True, False], ids=["connected all the time", "away"])
+def test_a_station_that_said_nothing_and_shows_nothing_stays_with_the_old_password(world: World, here: bool) -> None:
+    asked(world, end_ms=7 * DAY_MS)
+    receipt(world, "sending")
+    receipt(world, "timeout")
+    settle(world)
+    for _ in range(CLOSINGS_MAX):  # its socket does not end, or it is away: nothing is shown either way
+        world.connect(epoch=1, profile=1, credential="current", connected=here)
+        world.wait(60_000)
+        if (EVIDENCE, "cs-1") in world.timers:
+            world.tick(EVIDENCE, "cs-1")
+    assert admitted(world) == (OLD, NEW)
+    assert {name for name, _ in world.timers} == {END}
+    world.wait(7 * DAY_MS)
+    world.tick(END, "cs-1")
+    assert (admitted(world), row(world)[0]) == ((OLD, None), "kept")
+    assert alarms(world) == [("PasswordUnconfirmed", row(world)[1])]
+    assert is_over(world)
+    replayed(world)
+
+
+def test_what_was_shown_in_time_is_not_ended_again(world: World) -> None:
+    waits_for_a_boot(world)
+    boots_with(world, "next", 2)
+    assert is_over(world), "no timer is left that would end it again"
+    assert (admitted(world), alarms(world)) == ((NEW, None), [])
 
 
 def test_who_sets_the_password_ends_what_no_boot_ended(world: World) -> None:
     waits_for_a_boot(world)
-    for _ in range(RESETS_MAX + 1):
+    for _ in range(RESETS_MAX):
         due_to_boot(world)
     patch(world, credential="by-hand")
     assert (admitted(world), row(world)[0]) == (("by-hand", None), "replaced")
+    assert is_over(world)
 
 
 def test_a_station_that_is_away_when_its_boot_is_due_is_sent_reset_when_it_comes(world: World) -> None:
     waits_for_a_boot(world)
     world.connect(epoch=1, connected=False)
     assert due_to_boot(world) == []
-    assert EVIDENCE not in {name for name, _ in world.timers}
+    assert {name for name, _ in world.timers} == {END}
     world.connect(epoch=2, profile=1, credential="current")
     (call,) = sent_since(world, 0)
     assert (call.action, call.epoch) == ("Reset", 2)

@@ -94,7 +94,9 @@ async def test_frames_of_both_directions_come_in_order_and_the_cursor_goes_on():
         assert (page["stationId"], later["stationId"]) == ("CS1", "CS1")
 
 
-async def test_a_time_finds_its_place_in_the_log():
+@pytest.mark.parametrize("read_through", [1000, 3, 0], ids=["one look", "halved, then looked through", "halved"])
+async def test_a_time_finds_its_place_in_the_log(monkeypatch: pytest.MonkeyPatch, read_through: int):
+    monkeypatch.setattr("services.gateway.frames.READ_THROUGH", read_through)
     now = 1_700_000_000_000
     rig = Rig(lambda: now)
     await rig.register("CS1")
@@ -176,3 +178,8 @@ def test_what_signs_a_url_is_hidden_in_frames_too() -> None:
     assert shown(orjson.dumps([2, "a", "DataTransfer", {"vendorId": "x", "data": url}])) == [
         2, "a", "DataTransfer", {"vendorId": "x", "data": "https://[hidden]@b.example/log?sv=1&sig=[hidden]"},
     ]  # fmt: skip
+
+
+def test_nothing_is_written_here_that_an_audit_would_have_to_name() -> None:
+    """The gateway has no service's engine behind it, which would note who asked (`ocppcore.audit`)."""
+    assert {method for route in router.routes for method in getattr(route, "methods", ())} == {"GET"}

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from csms.bench.figures import (
@@ -123,14 +124,24 @@ def test_the_median_is_the_middle() -> None:
     assert middle([]) != middle([])
 
 
-def test_a_flood_of_wrong_passwords_may_double_the_slowest_answers() -> None:
-    def run(kind: str, p99_ms: float) -> Flood:
-        return Flood(
-            kind=kind, calm_p50_ms=4.0, calm_p99_ms=60.0, p50_ms=5.0, p99_ms=p99_ms, refused_per_s=998.2,
-            refused_cpu_us=321.0, guessing_cores=0.2, other_answers=0, errors=0,
-        )  # fmt: skip
+def flooded(kind: str, p99_ms: float, offered_per_s: float = 999.0) -> Flood:
+    return Flood(
+        kind=kind, calm_p50_ms=4.0, calm_p99_ms=60.0, p50_ms=5.0, p99_ms=p99_ms, offered_per_s=offered_per_s,
+        refused_per_s=998.2, refused_cpu_us=321.0, guessing_cores=0.2, other_answers=0, errors=0,
+    )  # fmt: skip
 
-    text = shown(Report("m", [LogFigures("embedded", flood=[run("at one", 90.0), run("at all", 150.0)])]))
-    assert "60.0 → 90.0 ms, 1.5 ≤ 2; 998/s refused, 321 µs each" in text
+
+def test_a_flood_of_wrong_passwords_may_double_the_slowest_answers() -> None:
+    text = shown(Report("m", [LogFigures("embedded", flood=[flooded("at one", 90.0), flooded("at all", 150.0)])]))
+    assert "60.0 → 90.0 ms, 1.5 ≤ 2; 999 ≥ 900/s offered by 0.20 cores; 998/s refused, 321 µs each" in text
     assert "60.0 → 150.0 ms, 2.5 ≤ 2" in text
     assert "wrong passwords" not in shown(Report("m", [LogFigures("embedded")]))
+
+
+@pytest.mark.parametrize(("p99_ms", "offered", "good"), [(90.0, 901.0, 2), (150.0, 901.0, 1), (90.0, 899.0, 0)])
+def test_a_flood_that_did_not_happen_slows_nobody_and_is_no_success(p99_ms: float, offered: float, good: int) -> None:
+    console = Console(width=300, force_terminal=True, color_system="standard")
+    with console.capture() as captured:
+        console.print(table(Report("m", [LogFigures("embedded", flood=[flooded("at one", p99_ms, offered)])])))
+    (row,) = [line for line in captured.get().splitlines() if "wrong passwords" in line]
+    assert (row.count("\x1b[32m"), row.count("\x1b[31m")) == (good, 2 - good)
