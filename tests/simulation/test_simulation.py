@@ -1,8 +1,7 @@
 """A thousand seeds, and the proof that the simulation can fail: without a check it finds what the check prevents."""
 
-import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -12,11 +11,9 @@ from ocppcore import authorization, store
 from ocppcore.contracts.charge_details import ChargeDetail
 from ocppcore.contracts.open_transactions import Count
 from ocppcore.engine import step
-from ocppcore.engine.commits import Commits
 from ocppcore.engine.reassert import Reasserter
 from ocppcore.memory import MemoryStore
 from ocppcore.service import NOTHING, Context, Outcome, View
-from ocppcore.store import Commit
 from services.transactions.actions import transaction_event
 from services.transactions.domain import charge_detail, open_transactions
 from services.transactions.domain.transaction import Transaction
@@ -135,24 +132,3 @@ def test_without_fencing_it_finds_what_a_zombie_did(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(MemoryStore, "__init__", unfenced)
     assert any("published twice with different content" in violation for violation in _violations())
-
-
-def test_without_the_order_of_commits_it_finds_what_left_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hasty(self: Commits, commit: Commit, then: Callable[[], Awaitable[None]]) -> None:
-        await then()
-        await self._store.commit(commit)
-
-    monkeypatch.setattr(Commits, "_carry_out", hasty)
-    assert any("published twice with different content" in violation for violation in _violations())
-
-
-def test_without_the_end_of_what_failed_it_finds_what_was_built_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def blind(self: Commits) -> None:
-        task, self._under_way = self._under_way, None
-        if task is not None:
-            await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()
-
-    monkeypatch.setattr(Commits, "landed", blind)
-    assert next(_violations(), "")

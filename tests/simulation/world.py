@@ -84,14 +84,11 @@ class Decided:
 class SimEngine(Engine):
     """Remembers what it decided, for the replay."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.open: list[Decided] = []
-        """Not committed, the oldest first."""
+    last: Decided | None = None
 
     def _decide(self, works: Any, found: Any, late: Any) -> Any:
         batch, job, results = super()._decide(works, found, late)
-        self.open.append(Decided(works, found, late, batch.stream))
+        self.last = Decided(works, found, late, batch.stream)
         return batch, job, results
 
 
@@ -106,11 +103,9 @@ class SimStore(MemoryStore):
     def _write(self, commit: Any) -> None:
         super()._write(commit)
         engine = self._engine()
-        for place, decided in enumerate(engine.open):
-            if commit.stream is decided.stream:
-                self._world.decided[engine.service.name].append(decided)
-                del engine.open[: place + 1]
-                return
+        if engine.last is not None and commit.stream is engine.last.stream:
+            self._world.decided[engine.service.name].append(engine.last)
+            engine.last = None
 
 
 @dataclass

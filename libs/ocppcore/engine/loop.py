@@ -21,7 +21,6 @@ from ocppcore import rpc, topics
 from ocppcore.clock import Clock
 from ocppcore.engine import step
 from ocppcore.engine.batch import Batch, Cache, Cell, NotLoaded, PendingEffect, decode_event, event_id, missing
-from ocppcore.engine.commits import Commits
 from ocppcore.engine.copies import Copies, NotCaughtUp
 from ocppcore.engine.effects import Effects
 from ocppcore.engine.publish import Job, Publisher
@@ -138,7 +137,6 @@ class Engine:
         settings = self.settings
         self.copies = Copies(service.copies, log_, store, settings.partitions, settings.copy_wait_s)
         self._publisher = Publisher(log_, self._acked, settings.publish_queue_max)
-        self._commits = Commits(store)
         self._effects = Effects(service, log_, clock, settings.partitions, settings.effects_at_once)
         self._sweeper = Sweeper(
             service, log_, store, clock, settings.partitions, lambda: self._cells, self._read_positions,
@@ -202,7 +200,6 @@ class Engine:
         """Wait, not longer than that, until what was committed here before now is on the log."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                await self._commits.ended()
                 await self._publisher.drained()
 
     async def in_force(self, wait_s: float) -> bool:
@@ -210,7 +207,6 @@ class Engine:
         read it; whether they have."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                await self._commits.ended()
                 await self._publisher.drained()
                 return self._everywhere is None or await self._everywhere(wait_s)
         return False
@@ -253,7 +249,6 @@ class Engine:
                 group.create_task(_watch(membership))
                 group.create_task(self._loop(membership))
         finally:
-            await self._commits.give_up()
             await membership.leave()
             self._forget()
 
@@ -272,25 +267,25 @@ class Engine:
                 cell for cell in membership.cells
                 if now - lost_at.get(cell, -(10**12)) >= self.settings.reopen_after_s * 1000
             }  # fmt: skip
+            if wanted - self._stopped != self._cells.keys():
+                await self._own(wanted - self._stopped)
+            if self._reread:
+                self._assign()
+            await self._tick(now)
+            most = 1 if self._cautious.keys() & self._cells.keys() else self.settings.batch_records_max
+            records = await self._reader.fetch(most, self._wait_s(now))
             try:
-                if wanted - self._stopped != self._cells.keys():
-                    await self._own(wanted - self._stopped)
-                if self._reread:
-                    self._assign()
-                await self._tick(now)
-                most = 1 if self._cautious.keys() & self._cells.keys() else self.settings.batch_records_max
-                records = await self._reader.fetch(most, self._wait_s(now))
                 if records:
                     await self._process(records)
                 else:
                     await self._note_idle()
-                    self._went_well()
                 await self._clean(now)
+                self.failures, self.last_error = 0, ""
             except Fenced as fenced:
                 log.warning("lost cells", service=self.service.name, cells=sorted(fenced.cells))
                 for cell in fenced.cells:
                     lost_at[cell] = self._clock()
-                await self._own(())  # others were decided on top of the same commit: opened again, they are read again
+                await self._own(self._cells.keys() - fenced.cells)
 
     def _wait_s(self, now: int) -> float:
         """Until the next timer may pass, at most the fetch wait."""
@@ -302,7 +297,6 @@ class Engine:
     async def _own(self, cells: Iterable[int]) -> None:
         """Make `cells` the owned ones: drop others, open new ones, publish what their last owner left."""
         wanted = set(cells)
-        await self._commits.landed()
         for gone in self._cells.keys() - wanted:
             del self._cells[gone]
             self._cautious.pop(gone, None)
@@ -418,10 +412,8 @@ class Engine:
         return Batch(self.service, self._cache, found, self.settings.partitions)
 
     async def _process(self, records: Sequence[Record]) -> None:
-        if self._cautious or len(self._cache) > self.settings.cache_aggregates_max:
-            await self._commits.landed()
-            self._trim()
         works = [work for record in records if (work := await self._prepare(record))]
+        self._trim()
         for _ in range(self.settings.looks_max):
             await self._load(need for work in works for need in work.needs)
             found, late = await self._find(works)
@@ -441,12 +433,12 @@ class Engine:
                     return
         else:
             raise AssertionError(f"{self.service.name}: a batch named {self.settings.looks_max} things one by one")
-        commit = batch.commit()
-        await self._commits.landed()
-        self._take(batch)
-        if results:
-            job = job._replace(done=partial(self._answered, results))
-        self._commits.begin(commit, partial(self._committed, batch, job, len(works)))
+        await self.store.commit(batch.commit())
+        self._committed(batch)
+        self.counts.batches += 1
+        self.counts.records += len(works)
+        self.counts.events += len(batch.stream)
+        await self._publisher.put(job._replace(done=partial(self._answered, results)) if results else job)
         if self._stopped & self._cells.keys():
             await self._own(self._cells.keys() - self._stopped)
 
@@ -623,10 +615,11 @@ class Engine:
                 if not future.done():
                     future.set_result(operation)
 
-    def _take(self, batch: Batch) -> None:
-        """What is decided next is decided on top of this batch; its commit has still to come."""
-        for state, changed in batch.changed.items():
-            self._cache[state] = changed[1]
+    def _committed(self, batch: Batch) -> None:
+        for state, (cell_number, aggregate, _, _) in batch.changed.items():
+            self._cache[state] = aggregate
+            if type(aggregate) is Connection:
+                self._sweeper.seen(cell_number, aggregate)
         for number, cell in batch.cells.items():
             owned = self._cells[number]
             owned.positions, owned.committed = cell.positions, dict(cell.positions)
@@ -648,22 +641,8 @@ class Engine:
                 for key, due in self._timers.items():
                     if key.cell == number and due <= self._cells[number].clock:
                         heapq.heappush(self._heap, (due, key))
-
-    async def _committed(self, batch: Batch, job: Job, records: int) -> None:
-        """The store has it: now it may be seen outside."""
-        for cell_number, aggregate, _, _ in batch.changed.values():
-            if type(aggregate) is Connection:
-                self._sweeper.seen(cell_number, aggregate)
         for id_, pending in batch.effects:
             self._effects.start(id_, pending)
-        self.counts.batches += 1
-        self.counts.records += records
-        self.counts.events += len(batch.stream)
-        self._went_well()
-        await self._publisher.put(job)
-
-    def _went_well(self) -> None:
-        self.failures, self.last_error = 0, ""
 
     def _acked(self, stream: Sequence[StreamRecord]) -> None:
         for row in stream:
@@ -674,7 +653,6 @@ class Engine:
 
     async def _note_idle(self) -> None:
         """With nothing else to commit, note what the log has acknowledged."""
-        await self._commits.landed()
         now = self._clock()
         dirty = [cell for cell in self._cells.values() if cell.dirty]
         if now - self._noted_at < self.settings.note_idle_s * 1000:
@@ -684,7 +662,7 @@ class Engine:
             batch = self._batch({})
             batch.cells = {cell.number: cell.copy() for cell in dirty}
             await self.store.commit(batch.commit())
-            self._take(batch)
+            self._committed(batch)
         self._cautious.clear()  # nothing is waiting that could kill this process
 
     async def _clean(self, now: int) -> None:
