@@ -6,12 +6,17 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TypeVar
 
+import hypothesis
 import pytest
 
 TESTS = Path(__file__).parent
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 REAL = ("attacks", "integration", "e2e")
 """Folders whose tests start brokers, databases and services."""
+
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # machines are noisy: no test fails for being slow
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
