@@ -29,11 +29,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """On several workers (`-n 2 --dist loadgroup`) tests with real processes stay on one: one broker, one PostgreSQL,
-    and no two of them compete for the cores. All others go wherever a worker is free."""
+    """On several workers (`-n 2 --dist loadgroup`) tests of whole systems stay on one, so that no two of them compete
+    for the cores, and those of the adapters on one, with their broker and PostgreSQL. All others go wherever a worker
+    is free."""
     for item in items:
         if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in REAL:
-            item.add_marker(pytest.mark.xdist_group("real"))
+            adapters = item.path.relative_to(TESTS).parts[0] == "integration"
+            item.add_marker(pytest.mark.xdist_group("adapters" if adapters else "systems"))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
