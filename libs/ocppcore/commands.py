@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from ocppcore import actions, results, rpc
 from ocppcore.command_end import ENDED, Ended, Status
-from ocppcore.envelope import Frame, OutFrame, Receipt, Request, request_record
+from ocppcore.envelope import Frame, OutFrame, Receipt
 from ocppcore.log import NewRecord
 from ocppcore.rpc import CallError, CallResult, Malformed
 from ocppcore.service import (
@@ -467,10 +467,7 @@ class Commands:
             error=event.error,
             epoch=event.epoch,
         )
-        told = Request(
-            follow.id, ENDED, event.station, msgspec.json.encode(body), event.at, f"/{self.service}", "", "", ""
-        )
-        yield request_record(told, event.reply_service, follow.partitions)
+        yield follow.request(event.reply_service, ENDED, event.station, body, event.at)
 
 
 def _out(command: OpenCommand, frame: OpenFrame, station: str, connection: Connection) -> OutFrame:

@@ -13,7 +13,17 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, cast
 import msgspec
 
 from ocppcore.command_end import ENDED, Ended
-from ocppcore.envelope import AdmittedBy, Asked, Frame, OutFrame, Receipt, Refusal, Registration
+from ocppcore.envelope import (
+    AdmittedBy,
+    Asked,
+    Frame,
+    OutFrame,
+    Receipt,
+    Refusal,
+    Registration,
+    Request,
+    request_record,
+)
 from ocppcore.log import NewRecord
 from ocppcore.rpc import CallError, CallResult, Malformed
 from ocppcore.store import Delete, Table, Upsert
@@ -278,10 +288,22 @@ class RefusalHandler:
 
 
 class Follow(NamedTuple):
-    """Of an event, for `derive`: its id (stable for ever), and the number of partitions of cell-spread topics."""
+    """Of an event, for `derive`: its id (`service/cell/number`, stable for ever), and the number of partitions of
+    cell-spread topics."""
 
     id: str
     partitions: int
+
+    def request(
+        self, service: str, type_: str, key: str, body: msgspec.Struct, at: int, *, part: str = "",
+        actor: str = "",
+    ) -> NewRecord:  # fmt: skip
+        """A request to the cell of `key`, decided once however often the event is published. `part` tells several that
+        follow from one event apart."""
+        id_ = f"{self.id}/{part}" if part else self.id
+        source = "/" + self.id.partition("/")[0].partition(".")[0]  # a stream's name may stand behind the service's
+        asked = Request(id_, type_, key, msgspec.json.encode(body), at, source, actor, "", "")
+        return request_record(asked, service, self.partitions)
 
 
 def no_changes(*_: Any) -> tuple[()]:

@@ -19,7 +19,7 @@ from ocppcore.contracts.device import (
 )
 from ocppcore.contracts.inquiries import StationEvidence
 from ocppcore.contracts.local_lists import StationBoot
-from ocppcore.envelope import Request, request_record, state_record
+from ocppcore.envelope import state_record
 from ocppcore.log import NewRecord
 from ocppcore.service import Follow, View
 from ocppcore.store import Delete, Table, Upsert
@@ -178,17 +178,13 @@ def derive_booted(event: StationBooted, follow: Follow) -> Iterable[NewRecord]:
     """Auth looks after the station's Local Authorization List; a boot that was not just asked for (Triggered) makes
     transactions doubtful that are open there."""
     if event.local_list:
-        told = Request(follow.id, StationBoot.NAME, event.subject(), b"{}", event.at, "/device", "", "", "")
-        yield request_record(told, "auth", follow.partitions)
+        yield follow.request("auth", StationBoot.NAME, event.subject(), StationBoot(), event.at)
     if event.status == "Accepted" and event.reason != "Triggered":
         yield _evidence(event, StationEvidence(what="boot", at=event.at), follow)
 
 
 def _evidence(event: StationEvent, body: StationEvidence, follow: Follow) -> NewRecord:
-    told = Request(
-        follow.id, StationEvidence.NAME, event.subject(), msgspec.json.encode(body), event.at, "/device", "", "", ""
-    )
-    return request_record(told, "transactions", follow.partitions)
+    return follow.request("transactions", StationEvidence.NAME, event.subject(), body, event.at)
 
 
 def _record(event: StationEvent, state: StationState, follow: Follow) -> NewRecord:

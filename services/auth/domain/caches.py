@@ -24,7 +24,6 @@ from ocppcore.contracts.auth import (
     TokenWithdrawn,
 )
 from ocppcore.contracts.device import StationState
-from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.service import (
     NOTHING,
@@ -89,9 +88,8 @@ def derive_stale(event: CachesStale, follow: Follow) -> Iterable[NewRecord]:
         id_ = f"{follow.id}/{cached.station}"
         command_id = hashlib.blake2b(id_.encode(), digest_size=16).hexdigest()
         ask = Ask(command_id=command_id, action="ClearCache", payload=msgspec.Raw(b"{}"), queue_for_ms=QUEUE_MS)
-        body = msgspec.json.encode(ClearCache(ask=ask, cached_at=cached.at))
-        request = Request(id_, ClearCache.NAME, cached.station, body, event.at, "/auth", "", "", "")
-        yield request_record(request, "auth", follow.partitions)
+        body = ClearCache(ask=ask, cached_at=cached.at)
+        yield follow.request("auth", ClearCache.NAME, cached.station, body, event.at, part=cached.station)
 
 
 def needs(body: ClearCache, station: str) -> Sequence[Need]:

@@ -21,7 +21,6 @@ from ocppcore.contracts.certificates import (
     RenewalState,
     RenewCertificate,
 )
-from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.service import (
     NOTHING,
@@ -313,5 +312,4 @@ def _trigger_record(
         reference=REFERENCE + renewal_key(event.subject(), event.certificate_type),
         identity=event.station,
     )
-    asked = Request(follow.id, ASK, event.subject(), msgspec.json.encode(wanted), event.at, "/auth", actor, "", "")
-    return request_record(asked, "device", follow.partitions)
+    return follow.request("device", ASK, event.subject(), wanted, event.at, actor=actor)

@@ -16,7 +16,6 @@ import msgspec
 from ocppcore import topics
 from ocppcore.contracts.certificates import CertificateRenewalAsked, CertificateRenewalPlanned, RenewUnasked
 from ocppcore.contracts.device import StationState
-from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.service import NOTHING, Aggregate, Context, Follow, Lookup, Need, Outcome, Put, Timer, View
 from services.auth.domain import certificate_renewal as renewal
@@ -159,6 +158,5 @@ def evolve(event: CertificateRenewalPlanned, view: View) -> Iterable[Put | Timer
 
 
 def derive(event: CertificateRenewalPlanned, follow: Follow) -> Iterable[NewRecord]:
-    body = msgspec.json.encode(RenewUnasked(fingerprint=event.fingerprint))
-    request = Request(follow.id, RenewUnasked.NAME, event.subject(), body, event.at, "/auth", "", "", "")
-    yield request_record(request, "auth", follow.partitions)
+    body = RenewUnasked(fingerprint=event.fingerprint)
+    yield follow.request("auth", RenewUnasked.NAME, event.subject(), body, event.at)

@@ -32,7 +32,6 @@ from ocppcore.contracts.local_lists import (
     LocalListTriggered,
     SyncLocalList,
 )
-from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.service import NOTHING, Context, Follow, Need, Outcome, Result, View, problem
 from ocppcore.wire import load_json
@@ -391,5 +390,4 @@ def derive_checking(event: LocalListChecking, follow: Follow) -> Iterable[NewRec
         reference=REFERENCE,
         identity=event.station,
     )
-    asked = Request(follow.id, ASK, event.subject(), msgspec.json.encode(wanted), event.at, "/auth", "", "", "")
-    yield request_record(asked, "auth", follow.partitions)
+    yield follow.request("auth", ASK, event.subject(), wanted, event.at)

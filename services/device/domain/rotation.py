@@ -26,7 +26,7 @@ from ocppcore.contracts.device import (
     RotationState,
     SendPassword,
 )
-from ocppcore.envelope import Registration, Request, request_record
+from ocppcore.envelope import Registration
 from ocppcore.log import NewRecord
 from ocppcore.service import (
     NOTHING,
@@ -399,10 +399,7 @@ def project_moved(event: PasswordRotationMoved, view: View) -> Iterable[Upsert]:
 def derive_started(event: PasswordRotationStarted, follow: Follow) -> Iterable[NewRecord]:
     """What goes on once the gateways' record is in the log: decided in a batch after this one."""
     body = SendPassword(operation_id=event.operation_id, command_id=event.command_id)
-    wanted = Request(
-        follow.id, SendPassword.NAME, event.subject(), msgspec.json.encode(body), event.at, "/device", "", "", ""
-    )
-    yield request_record(wanted, "device", follow.partitions)
+    yield follow.request("device", SendPassword.NAME, event.subject(), body, event.at)
 
 
 def derive_moved(event: PasswordRotationMoved, follow: Follow) -> Iterable[NewRecord]:
@@ -415,8 +412,7 @@ def derive_moved(event: PasswordRotationMoved, follow: Follow) -> Iterable[NewRe
         payload=msgspec.Raw(b'{"type":"OnIdle"}'),
         identity=event.station,
     )
-    wanted = Request(follow.id, ASK, event.subject(), msgspec.json.encode(ask), event.at, "/device", "", "", "")
-    yield request_record(wanted, "device", follow.partitions)
+    yield follow.request("device", ASK, event.subject(), ask, event.at)
 
 
 def mentions_password(report: msgspec.Raw) -> bool:

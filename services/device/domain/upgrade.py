@@ -19,7 +19,6 @@ from ocppcore.contracts.device import (
     UpgradeProfile,
     UpgradeState,
 )
-from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.service import NOTHING, Context, Event, Follow, Need, Outcome, Put, Result, Timer, View, problem
 from ocppcore.store import Upsert
@@ -389,5 +388,4 @@ def derive_moved(event: ProfileUpgradeMoved, follow: Follow) -> Iterable[NewReco
         reply_service="device",
         reference=REFERENCE + event.operation_id,
     )
-    wanted = Request(follow.id, ASK, event.subject(), msgspec.json.encode(ask), event.at, "/device", "", "", "")
-    yield request_record(wanted, "auth", follow.partitions)
+    yield follow.request("auth", ASK, event.subject(), ask, event.at)

@@ -22,7 +22,6 @@ from ocppcore.contracts.charge_details import (
 )
 from ocppcore.contracts.device import StationState
 from ocppcore.contracts.inquiries import TransactionGraded
-from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.service import (
     NOTHING,
@@ -299,18 +298,7 @@ def derive_due(event: ChargeDetailDue, follow: Follow) -> Iterable[NewRecord]:
 
 def _asked(event: TransactionGraded | ChargeDetailDue, follow: Follow) -> NewRecord:
     body = MakeChargeDetail(transaction_id=event.transaction_id)
-    wanted = Request(
-        follow.id,
-        MakeChargeDetail.NAME,
-        event.station,
-        msgspec.json.encode(body),
-        event.at,
-        "/transactions",
-        "",
-        "",
-        "",
-    )
-    return request_record(wanted, "transactions", follow.partitions)
+    return follow.request("transactions", MakeChargeDetail.NAME, event.station, body, event.at)
 
 
 def due_needs(subject: str) -> tuple[Need, ...]:

@@ -25,7 +25,6 @@ from ocppcore.contracts.transactions import (
     TransactionStarted,
     TransactionUpdated,
 )
-from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.service import (
     NOTHING,
@@ -398,6 +397,4 @@ def derive_told(event: RunningCostDue, follow: Follow) -> Iterable[NewRecord]:
         payload=msgspec.Raw(msgspec.json.encode({**payload, "transactionId": event.transaction_id})),
         identity=event.identity,
     )
-    body = msgspec.json.encode(ask)
-    asked = Request(follow.id, ASK, event.station, body, event.at, "/transactions", "", "", "")
-    yield request_record(asked, "transactions", follow.partitions)
+    yield follow.request("transactions", ASK, event.station, ask, event.at)

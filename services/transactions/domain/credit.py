@@ -18,7 +18,6 @@ from ocppcore.contracts.auth import ChargeCredit
 from ocppcore.contracts.charge_details import ChargeDetailMade
 from ocppcore.contracts.open_transactions import SPEND, CreditSettled, CreditSpent, Spend, StopExcess
 from ocppcore.contracts.transactions import Cost, Driver, RunningCostDue, TransactionEnded, TransactionEvent
-from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.service import (
     NOTHING,
@@ -39,7 +38,7 @@ from services.transactions.domain.cost import TIMER_SUFFIX, Agreement
 from services.transactions.domain.open_transactions import COUNTED_MAX, OpenTransactions, changed
 from services.transactions.domain.transaction import Transaction, transaction_key
 
-SOURCE: Final = "/transactions"
+PART: Final = "credit"
 _TOKEN: Final = token_key("")
 
 
@@ -126,7 +125,7 @@ def derive_spent(event: CreditSpent, follow: Follow) -> Iterable[NewRecord]:
         currency=event.currency,
         identity=event.identity,
     )
-    yield _request("transactions", SPEND, token_key(event.token), body, event.at, follow)
+    yield follow.request("transactions", SPEND, token_key(event.token), body, event.at, part=PART)
 
 
 def derive_made(event: ChargeDetailMade, follow: Follow) -> Iterable[NewRecord]:
@@ -141,7 +140,7 @@ def derive_made(event: ChargeDetailMade, follow: Follow) -> Iterable[NewRecord]:
         currency=made.currency,
         version=made.version,
     )
-    yield _request("transactions", SPEND, event.account, body, event.at, follow)
+    yield follow.request("transactions", SPEND, event.account, body, event.at, part=PART)
 
 
 # At the home of the token
@@ -200,18 +199,11 @@ def evolve_settled(event: CreditSettled, _: View) -> Iterable[Put]:
 def derive_settled(event: CreditSettled, follow: Follow) -> Iterable[NewRecord]:
     if event.amount:
         body = ChargeCredit(number=event.number, amount=event.amount, currency=event.currency)
-        yield _request("auth", ChargeCredit.NAME, event.key.removeprefix(_TOKEN), body, event.at, follow)
+        yield follow.request("auth", ChargeCredit.NAME, event.key.removeprefix(_TOKEN), body, event.at, part=PART)
 
 
 def _settled_id(key: str, transaction: str) -> str:
     return f"{key}/{transaction}"
-
-
-def _request(service: str, type_: str, key: str, body: msgspec.Struct, at: int, follow: Follow) -> NewRecord:
-    id_ = f"{follow.id}/credit"
-    return request_record(
-        Request(id_, type_, key, msgspec.json.encode(body), at, SOURCE, "", "", ""), service, follow.partitions
-    )
 
 
 def part() -> Part:

@@ -14,7 +14,6 @@ import msgspec
 from ocppcore.commands import ASK, Ask
 from ocppcore.contracts.device import StationState
 from ocppcore.contracts.transactions import FallbackMessagesAsked, TransactionEvent, TransactionStarted
-from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.service import Aggregate, Context, Follow, Need, Put, View
 from ocppcore.tariff import Whose, read_index, shows_tariff, text_for
@@ -83,5 +82,4 @@ def derive(event: FallbackMessagesAsked, follow: Follow) -> Iterable[NewRecord]:
         repeat=True,
         identity=event.identity,
     )
-    wanted = Request(follow.id, ASK, event.station, msgspec.json.encode(ask), event.at, "/transactions", "", "", "")
-    yield request_record(wanted, "device", follow.partitions)
+    yield follow.request("device", ASK, event.station, ask, event.at)

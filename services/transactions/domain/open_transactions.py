@@ -39,7 +39,7 @@ from ocppcore.contracts.open_transactions import (
     TransactionCounted,
 )
 from ocppcore.contracts.transactions import RemoteStop, TransactionEnded, TransactionEvent
-from ocppcore.envelope import Request, request_record, state_record
+from ocppcore.envelope import state_record
 from ocppcore.log import NewRecord
 from ocppcore.service import (
     NOTHING,
@@ -240,7 +240,7 @@ def derive_counted(event: TransactionCounted, follow: Follow) -> Iterable[NewRec
             since=event.began,
             limit=holder.limit,
         )
-        yield _request(COUNT, holder.key, body, f"{follow.id}/{holder.key}", event.at, follow)
+        yield follow.request("transactions", COUNT, holder.key, body, event.at, part=holder.key)
 
 
 def evolve_occupied(event: StationOccupied, _: View) -> Iterable[Put | Drop]:
@@ -293,12 +293,7 @@ def derive_open(event: OpenTransactionsChanged, follow: Follow) -> Iterable[NewR
     yield _state(event.key, OpenState(open=event.open, spending=event.spending, deleted=empty), event.at, follow)
     if event.excess is not None:
         station = event.excess.station or event.open[-1].station
-        yield _request(STOP_EXCESS, station, event.excess, f"{follow.id}/excess", event.at, follow)
-
-
-def _request(type_: str, key: str, body: msgspec.Struct, id_: str, at: int, follow: Follow) -> NewRecord:
-    request = Request(id_, type_, key, msgspec.json.encode(body), at, SOURCE, "", "", "")
-    return request_record(request, "transactions", follow.partitions)
+        yield follow.request("transactions", STOP_EXCESS, station, event.excess, event.at, part="excess")
 
 
 def _state(key: str, state: OpenState | HeldState, at: int, follow: Follow) -> NewRecord:

@@ -30,7 +30,6 @@ from ocppcore.contracts.reservations import (
     Reserve,
 )
 from ocppcore.contracts.transactions import TransactionEvent
-from ocppcore.envelope import Request, request_record
 from ocppcore.log import NewRecord
 from ocppcore.service import (
     NOTHING,
@@ -483,9 +482,7 @@ def evolve_repeat_due(event: ReservationRepeatDue, view: View) -> Iterable[Put |
 
 def derive_repeat_due(event: ReservationRepeatDue, follow: Follow) -> Iterable[NewRecord]:
     body = RepeatReservation(reservation_id=event.reservation_id, command_id=event.command_id)
-    data = msgspec.json.encode(body)
-    wanted = Request(follow.id, RepeatReservation.NAME, event.station, data, event.at, "/transactions", "", "", "")
-    yield request_record(wanted, "transactions", follow.partitions)
+    yield follow.request("transactions", RepeatReservation.NAME, event.station, body, event.at)
 
 
 def project(event: ReservationAsked | ReservationMoved, view: View) -> Iterable[Upsert]:
