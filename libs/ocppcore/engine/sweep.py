@@ -48,6 +48,8 @@ class Sweeper:
         self._every_s = every_s
         self._reader = log.reader()
         self._leases = Leases()
+        self._gateways = TopicPartition(topics.GATEWAYS, 0)
+        self._position: int | None = None
         self._swept: dict[int, frozenset[tuple[int, int]]] = {}
 
     def reopened(self, cell: int) -> None:
@@ -64,20 +66,26 @@ class Sweeper:
 
     async def run(self) -> None:
         """Watch leases for ever and sweep owned cells when the set of live ones has changed."""
-        gateways = TopicPartition(topics.GATEWAYS, 0)
-        position = (await self._log.starts([gateways]))[gateways]
-        self._reader.assign({gateways: position})
         while True:
-            end = (await self._log.ends([gateways]))[gateways]
-            for record in await self._reader.fetch(PAGE, self._every_s):
-                self._leases.apply(record)
-                position = record.position + 1
-            if position < end:
-                continue
-            live = self._leases.standing(self._clock() - GRACE_MS)
+            live = self._leases.standing(await self._read_leases(self._every_s))
             for cell in list(self._cells()):
                 if self._swept.get(cell) != live and await self._sweep(cell):
                     self._swept[cell] = live
+
+    async def _read_leases(self, wait_s: float) -> int:
+        """Read to the log's end as it is now; the time up to which leases can be judged then."""
+        at = self._clock() - GRACE_MS
+        if self._position is None:
+            self._position = (await self._log.starts([self._gateways]))[self._gateways]
+            self._reader.assign({self._gateways: self._position})
+        end = (await self._log.ends([self._gateways]))[self._gateways]
+        while True:
+            for record in await self._reader.fetch(PAGE, wait_s):
+                self._leases.apply(record)
+                self._position = record.position + 1
+            if self._position >= end:
+                return at
+            wait_s = self._every_s
 
     async def _sweep(self, cell: int) -> bool:
         ends = await self._log.ends(
@@ -94,11 +102,19 @@ class Sweeper:
         after, now = "", self._clock()
         while page := await self._store.scan(kind.KIND, cell, after, PAGE):
             after = page[-1][0]
-            lost = [
-                self._request(station, link, now)
+            held = [
+                (station, link)
                 for station, data in page
                 for link in set(links(msgspec.json.decode(data, type=kind)))
-                if link.claim and self._over(link.slot, link.claim)
+                if link.claim
+            ]
+            # Read after the connections: their claims are among the leases then, and so are all renewals up to `at`,
+            # however long the sweep takes.
+            at = await self._read_leases(0) if held else 0
+            lost = [
+                self._request(station, link, now)
+                for station, link in held
+                if self._leases.over(link.slot, link.claim, at)
             ]
             if lost:
                 await self._log.append(lost)
