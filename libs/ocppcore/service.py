@@ -181,7 +181,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """What was decided. `reply` answers the CALL (its own response type or an error); `calls` go to stations.
 
     `puts` change aggregates that are not rebuilt; `writes` change volatile tables. `registration` goes with the
-    answer to BootNotification.
+    answer to BootNotification. `then`: decided next, of the same record, with this outcome folded: what rests on a
+    state that this record makes.
     """
 
     events: Sequence[Event] = ()
@@ -191,6 +192,7 @@ class Outcome(msgspec.Struct, frozen=True):
     puts: Sequence[Put | Drop] = ()
     writes: Sequence[Upsert | Delete] = ()
     registration: Registration | None = None
+    then: "Callable[[View, Context], Outcome] | None" = None
 
 
 NOTHING = Outcome()

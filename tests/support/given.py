@@ -133,8 +133,11 @@ class World:
         needs, lookups = handler.needs(request, key), handler.lookups(request, key)
         lookups = (*lookups, *handler.further(request, key, self._view(needs, lookups)))
         view = self._view(needs, lookups)
-        outcome = handler.handle(request, view, self.context(station=station, epoch=epoch, actor=actor, payload=raw))
-        return self._take(outcome)
+        context = self.context(station=station, epoch=epoch, actor=actor, payload=raw)
+        outcome = self._take(handler.handle(request, view, context))
+        if outcome.then is not None:
+            self._take(outcome.then(self._view(needs, lookups), context))
+        return outcome
 
     def ask(self, name: str, body: msgspec.Struct, *, key: str, actor: str = "key-1") -> Outcome:
         """A request record of this type arrives; its events are folded."""

@@ -83,7 +83,7 @@ class TransactionGraded(InquiryEvent, frozen=True, kw_only=True, omit_defaults=T
 
     `started_at`, `ended_at` are corrected by `clock_offset_ms` where the station's clock was wrong; `energy_wh` is
     decimal text, `token` the pseudonym of the idToken whose transaction it is. `bill_wait_ms`: how long one that is not
-    whole waits for more until it is billed.
+    whole waits for more until it is billed. `billed`: the same step makes its charge detail record.
     """
 
     TYPE: ClassVar[str] = "transactions.TransactionGraded.v1"
@@ -101,3 +101,4 @@ class TransactionGraded(InquiryEvent, frozen=True, kw_only=True, omit_defaults=T
     conflicts: int = 0
     clock_offset_ms: int = 0
     bill_wait_ms: int = 72 * 3600_000
+    billed: bool = False

@@ -233,7 +233,11 @@ def _decide_frame(service: Service, work: Work, frame: Frame, view: View, clock:
         yield Outcome(reply=work.refusal)
     elif work.action is not None:
         if not stale or work.action.self_ordered:
-            yield work.action.handle(work.body, view, _context(work, view, clock))
+            context = _context(work, view, clock)
+            outcome = work.action.handle(work.body, view, context)
+            yield outcome
+            if outcome.then is not None:
+                yield outcome.then(view, context)
     elif service.answers and isinstance(work.parsed, (CallResult, CallError, Malformed)):
         yield service.answers.answer(frame, work.parsed, view, _context(work, view, clock))
 

@@ -29,6 +29,7 @@ from ocppcore.service import ActionHandler, Context, Event, Lookup, Need, Outcom
 from ocppcore.v201 import TransactionEventRequest, TransactionEventResponse
 from ocppcore.wire import dump_json, load_json
 from services.transactions.domain import (
+    charge_detail,
     credit,
     fallback,
     grading,
@@ -111,6 +112,8 @@ class TransactionEvents:
         ]
         if said.request.eventType == "Started":
             found += fallback.needs(station)
+        if _may_be_last(said.request):
+            found += charge_detail.charged_needs(station, info.transactionId)
         if _may_stop(said.request.eventType, said.request.triggerReason):
             found.append((remote.Remote, remote.stop_key(station, info.transactionId)))
         if info.remoteStartId is not None:
@@ -175,12 +178,16 @@ class TransactionEvents:
         events += inquiry.after_event(event, view, self.periods)
         if _concerns(request):
             events += open_transactions.after_event(event, info, asked.token, self.asker, view)
+        use = None
         if request.idToken is not None or request.reservationId is not None:
             starts = may_start(request.eventType, request.triggerReason)
             use = reservation.used(event, evse, info if starts else None, view, context)
             events += use.events
-            return Outcome(events, reply=response, puts=use.puts)
-        return Outcome(events, reply=response)
+        puts = use.puts if use else ()
+        if not _may_be_last(request):
+            return Outcome(events, reply=response, puts=puts)
+        found, then = charge_detail.at_once(events)
+        return Outcome(found, reply=response, puts=puts, then=then)
 
     def _authorize(self, said: Said, view: View, context: Context) -> "_Asked":
         request = said.request
@@ -279,6 +286,11 @@ class _Asked(NamedTuple):
 
 
 _NOBODY: Final = _Asked("", None, None, asking.NOWHERE)
+
+
+def _may_be_last(request: Request) -> bool:
+    """Whether such an event can be the one that makes its transaction whole."""
+    return request.eventType == "Ended" or request.offline
 
 
 def _may_stop(event_type: str, trigger_reason: str) -> bool:

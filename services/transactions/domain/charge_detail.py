@@ -5,8 +5,9 @@ function of what the station said, so it is the same however and whenever that a
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import ClassVar, Final
 
 import msgspec
@@ -281,6 +282,20 @@ def credit_of(charge: ChargeDetail, version: int, why: Why) -> ChargeDetail:
 # When
 
 
+def at_once(events: Sequence[Event]) -> tuple[Sequence[Event], Callable[[View, Context], Outcome] | None]:
+    """The events of a step that may make a transaction whole, and what is decided once they are folded: its record. So
+    it needs no request of its own."""
+    for place, event in enumerate(events):
+        if isinstance(event, TransactionGraded) and event.grade == "complete":
+            billed = msgspec.structs.replace(event, billed=True)
+            return [*events[:place], billed, *events[place + 1 :]], partial(make, _of(event))
+    return events, None
+
+
+def _of(event: TransactionGraded | ChargeDetailDue) -> MakeChargeDetail:
+    return MakeChargeDetail(transaction_id=event.transaction_id)
+
+
 def evolve_graded(event: TransactionGraded, view: View) -> Iterable[Timer]:
     """A whole transaction is billed at once (`derive_graded`), another one once nothing was heard for the wait."""
     key = transaction_key(event.station, event.transaction_id)
@@ -288,7 +303,7 @@ def evolve_graded(event: TransactionGraded, view: View) -> Iterable[Timer]:
 
 
 def derive_graded(event: TransactionGraded, follow: Follow) -> Iterable[NewRecord]:
-    if event.grade == "complete":
+    if event.grade == "complete" and not event.billed:
         yield _asked(event, follow)
 
 
@@ -297,8 +312,7 @@ def derive_due(event: ChargeDetailDue, follow: Follow) -> Iterable[NewRecord]:
 
 
 def _asked(event: TransactionGraded | ChargeDetailDue, follow: Follow) -> NewRecord:
-    body = MakeChargeDetail(transaction_id=event.transaction_id)
-    return follow.request("transactions", MakeChargeDetail.NAME, event.station, body, event.at)
+    return follow.request("transactions", MakeChargeDetail.NAME, event.station, _of(event), event.at)
 
 
 def due_needs(subject: str) -> tuple[Need, ...]:
@@ -316,8 +330,13 @@ def due(subject: str, view: View, context: Context) -> Outcome:
 # Folding
 
 
+def charged_needs(station: str, transaction_id: str) -> tuple[Need, ...]:
+    """What was billed of a transaction."""
+    return ((Charged, transaction_key(station, transaction_id)),)
+
+
 def made_needs(event: ChargeDetailMade) -> tuple[Need, ...]:
-    return ((Charged, transaction_key(event.station, event.detail.transaction_id)),)
+    return charged_needs(event.station, event.detail.transaction_id)
 
 
 def evolve_made(event: ChargeDetailMade, _: View) -> Iterable[Put]:
