@@ -59,6 +59,12 @@ def told(cluster: MemoryCluster) -> list[tuple[str, int, int]]:
     return found
 
 
+async def passed(cluster: MemoryCluster, seconds: int) -> None:
+    """So much virtual time later."""
+    due = cluster.clock() + seconds * 1000
+    await until(lambda: cluster.clock() >= due)
+
+
 class SlowScan(MemoryStore):
     """A store whose first scan takes that long, while `meanwhile` happens."""
 
@@ -70,7 +76,7 @@ class SlowScan(MemoryStore):
     async def scan(self, kind: str, cell: int, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
         while self._seconds:
             self._seconds -= 1
-            await asyncio.sleep(1)
+            await passed(self._cluster, 1)
             for slot, claim in self._renewed.items():
                 lease(self._cluster, slot, claim)
         self.scanned += 1
@@ -85,7 +91,7 @@ async def swept(toy: Toy, renewed: dict[int, int], *, took_s: int) -> list[tuple
     task = asyncio.create_task(sweeper.run())
     try:
         await until(lambda: store.scanned >= 2, task)
-        await asyncio.sleep(2)
+        await passed(toy.cluster, 2)
         return told(toy.cluster)
     finally:
         task.cancel()
