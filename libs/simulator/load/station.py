@@ -249,8 +249,10 @@ class LoadStation(asyncio.Protocol):
             if accepted and driver.journal is not None:
                 driver.write_journal(self)
             self.seq_no += 1
-            self.energy += 1533
-            driver.transactions += step is self._steps[2]
+            if step is self._steps[2]:
+                driver.transactions += 1  # and nothing flows until the next one: its register begins where this ended
+            else:
+                self.energy += 1533
         if step is BOOT:
             self.booted = accepted
             self._resume()
